@@ -1,0 +1,81 @@
+"""Every error that kproxy raises on purpose.
+
+The tree::
+
+    KproxyError
+    ├── ConfigError       a flag or configuration field has a wrong value
+    ├── ObjectError       a Kubernetes object (or document) can't be used; the others go on
+    ├── SourceError       the source of objects itself can't be read
+    ├── KernelError       the kernel, or the tool that talks to it, refused
+    │   ├── FeatureMissing      a match, target, module, binary or system file is not there
+    │   ├── PermissionMissing   a capability is missing
+    │   ├── LockHeld            another program holds the xtables lock
+    │   └── RestoreRefused      iptables-restore did not take the rules
+    └── ServerError       a port can't be listened on
+
+The text is one line for the user: what failed, on which object or field, what to do. The command line prints it
+and exits with 1 (`ConfigError`: 2); it never prints a traceback for one of these.
+"""
+
+from __future__ import annotations
+
+
+class KproxyError(Exception):
+    """The root. `remedy`, when there is one, is appended to the text after a colon-free dash."""
+
+    def __init__(self, what: str, *, remedy: str = "") -> None:
+        self.what = what
+        self.remedy = remedy
+        super().__init__(f"{what} - {remedy}" if remedy else what)
+
+
+class ConfigError(KproxyError):
+    """A flag or configuration field has a wrong value."""
+
+    def __init__(self, field: str, what: str, *, remedy: str = "") -> None:
+        self.field = field
+        super().__init__(f"{field}: {what}", remedy=remedy)
+
+
+class ObjectError(KproxyError):
+    """An object or document that can't be used.
+
+    `where` names it ("Service default/web" or "web.yaml:12"), `field` is the path inside ("spec.ports[0].port").
+    """
+
+    def __init__(self, where: str, field: str, what: str) -> None:
+        self.where = where
+        self.field = field
+        super().__init__(": ".join(part for part in (where, field, what) if part))
+
+
+class SourceError(KproxyError):
+    """The source of objects itself can't be read (a directory that does not exist, say)."""
+
+
+class KernelError(KproxyError):
+    """The kernel, or the tool that talks to it, refused."""
+
+
+class FeatureMissing(KernelError):
+    """A match, target, module, binary or system file is not there."""
+
+
+class PermissionMissing(KernelError):
+    """A capability is missing."""
+
+
+class LockHeld(KernelError):
+    """Another program holds the xtables lock."""
+
+
+class RestoreRefused(KernelError):
+    """iptables-restore did not take the rules; `line` is the 1-based line at fault where the tool named one."""
+
+    def __init__(self, what: str, *, line: int | None = None, remedy: str = "") -> None:
+        self.line = line
+        super().__init__(what, remedy=remedy)
+
+
+class ServerError(KproxyError):
+    """A port can't be listened on."""

@@ -1,0 +1,31 @@
+"""What all tests share: tests that make network namespaces need root, and say so loudly where they can't run."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+IN_CI = os.environ.get("CI", "") not in ("", "false")
+NEED_ROOT = "NOT RUN: it makes network namespaces, which needs root; run `sudo make test`"
+
+
+def is_root() -> bool:
+    return os.geteuid() == 0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if is_root():
+        return
+    if IN_CI:
+        raise pytest.UsageError("in CI every test runs, and those that make network namespaces need root")
+    for item in items:
+        if item.get_closest_marker("root"):
+            item.add_marker(pytest.mark.skip(reason=NEED_ROOT))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    skipped = [report for report in terminalreporter.getreports("skipped") if NEED_ROOT in str(report.longrepr)]
+    if skipped:
+        terminalreporter.section("PACKETS WERE NOT TESTED", sep="!", red=True, bold=True)
+        terminalreporter.line(f"{len(skipped)} tests need root: run `sudo make test`")
