@@ -1,0 +1,1 @@
+"""Where objects come from. Every source yields the same changes (changes.py)."""

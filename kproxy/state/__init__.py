@@ -1,0 +1,1 @@
+"""What the cluster says, parsed and merged: pure data, no I/O."""

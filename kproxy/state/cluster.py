@@ -1,0 +1,148 @@
+"""Everything a source said, held as the planner needs it, and what changed since it last asked.
+
+`apply` takes changes and only marks; `take_dirty` hands out the names of the Services to plan again. A Service is
+looked at as a whole (all its slices, all its ports), so an endpoint that moves between slices never disappears.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kproxy.errors import ObjectError
+from kproxy.kube import wire
+from kproxy.state.conflicts import ClaimIndex, describe
+from kproxy.state.endpoints import Endpoint, EndpointsByPort, merge_slices, service_of
+from kproxy.state.mirror import is_mirrored, mirror
+from kproxy.state.node import NodeInfo, node_info
+from kproxy.state.service import ParsedService, ServicePort, parse_service
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from kproxy.sources.changes import Change
+    from kproxy.state.addresses import Family
+
+
+class ClusterState:
+    """The objects of a cluster as one node sees them."""
+
+    def __init__(self, node_name: str, *, bind_address: str = "", external_ips_allowed: bool = True) -> None:
+        self._bind_address = bind_address
+        self._external_ips_allowed = external_ips_allowed
+        self.services: dict[str, ParsedService] = {}
+        self.invalid: dict[str, ObjectError] = {}
+        self.node: NodeInfo = node_info(node_name, None, bind_address)
+        self._slices: dict[str, dict[str, wire.EndpointSlice]] = {}
+        self._slice_service: dict[str, str] = {}
+        self._endpoints: dict[str, wire.Endpoints] = {}
+        self._claims = ClaimIndex()
+        self._merged: dict[str, dict[Family, EndpointsByPort]] = {}
+        self._slice_warnings: dict[str, tuple[str, ...]] = {}
+        self._dirty: set[str] = set()
+        self._node_dirty = True
+
+    def apply(self, changes: Iterable[Change]) -> None:
+        """Take changes in; nothing is planned yet."""
+        for change in changes:
+            match change.kind, change.obj:
+                case "Service", wire.Service() | None:
+                    self._service(change.key, change.obj)
+                case "EndpointSlice", wire.EndpointSlice() | None:
+                    self._slice(change.key, change.obj)
+                case "Endpoints", wire.Endpoints() | None:
+                    self._endpoints_object(change.key, change.obj)
+                case "Node", wire.Node() | None if change.key == self.node.name:
+                    self._node(change.obj)
+
+    def take_dirty(self) -> tuple[set[str], bool]:
+        """Return the names of Services to plan again, and whether the own node changed; forget both."""
+        dirty, node = self._dirty, self._node_dirty
+        self._dirty, self._node_dirty = set(), False
+        return dirty, node
+
+    def ports(self, key: str, family: Family) -> tuple[tuple[ServicePort, tuple[Endpoint, ...]], ...]:
+        """Return the ports of a Service with their endpoints; empty when it gets no rules."""
+        service = self.services.get(key)
+        if service is None or self._claims.lost(key) or family not in service.ports:
+            return ()
+        by_port = self._endpoints_of(key).get(family, {})
+        return tuple((port, by_port.get((port.name.port, port.name.protocol), ())) for port in service.ports[family])
+
+    def problems(self) -> list[ObjectError]:
+        """Return the objects that are invalid or lost a conflict, each named, in a stable order."""
+        found = [self.invalid[key] for key in sorted(self.invalid)]
+        for key in sorted(self.services):
+            lost = self._claims.lost(key)
+            if lost:
+                claim, holder = lost
+                found.append(
+                    ObjectError(f"Service {key}", "", f"{describe(claim)} belongs to Service {holder}; skipped")
+                )
+        return found
+
+    def warnings(self) -> list[str]:
+        """Return the fields that were ignored, a line each."""
+        lines = [f"Service {key}: {text}" for key in sorted(self.services) for text in self.services[key].warnings]
+        return lines + [text for key in sorted(self._slice_warnings) for text in self._slice_warnings[key]]
+
+    def handed_to_dns(self) -> dict[str, str]:
+        """Return the Services without rules that DNS answers for: name -> headless or ExternalName."""
+        return {key: svc.handed_to_dns for key, svc in sorted(self.services.items()) if svc.handed_to_dns}
+
+    def _service(self, key: str, obj: wire.Service | None) -> None:
+        self.invalid.pop(key, None)
+        self._dirty.add(key)
+        if obj is None:
+            self.services.pop(key, None)
+        else:
+            try:
+                self.services[key] = parse_service(obj, external_ips_allowed=self._external_ips_allowed)
+            except ObjectError as error:
+                # Like a bad document: the last good version goes on serving.
+                self.invalid[key] = error
+                return
+        self._dirty |= self._claims.enter(key, self.services.get(key))
+
+    def _slice(self, key: str, obj: wire.EndpointSlice | None) -> None:
+        service = service_of(obj) if obj is not None else None
+        before = self._slice_service.pop(key, None)
+        for name in {before, service} - {None}:
+            assert name is not None
+            self._touch_endpoints(name)
+        if before is not None and before != service:
+            self._slices[before].pop(key)
+            if not self._slices[before]:
+                del self._slices[before]
+        if obj is not None and service is not None:
+            self._slice_service[key] = service
+            self._slices.setdefault(service, {})[key] = obj
+
+    def _endpoints_object(self, key: str, obj: wire.Endpoints | None) -> None:
+        self._touch_endpoints(key)
+        if obj is None:
+            self._endpoints.pop(key, None)
+        else:
+            self._endpoints[key] = obj
+
+    def _touch_endpoints(self, service: str) -> None:
+        self._merged.pop(service, None)
+        self._slice_warnings.pop(service, None)
+        self._dirty.add(service)
+
+    def _node(self, obj: wire.Node | None) -> None:
+        info = node_info(self.node.name, obj, self._bind_address)
+        if info != self.node:
+            self.node = info
+            self._node_dirty = True
+
+    def _endpoints_of(self, service: str) -> dict[Family, EndpointsByPort]:
+        merged = self._merged.get(service)
+        if merged is None:
+            slices = self._slices.get(service, {})
+            if service in self._endpoints and all(is_mirrored(slice_) for slice_ in slices.values()):
+                slices = mirror(self._endpoints[service])
+            merged, warnings = merge_slices(slices, self.node.name)
+            self._merged[service] = merged
+            if warnings:
+                self._slice_warnings[service] = tuple(warnings)
+        return merged

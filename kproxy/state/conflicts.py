@@ -1,0 +1,104 @@
+"""Which Services claim what another already has: the same IP, protocol and port, or the same node port.
+
+The oldest Service keeps its claim (creationTimestamp, then name, so that every node and every order of events comes
+to the same answer); the other is named and gets no rules until the conflict is gone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kproxy.state.service import ParsedService
+
+Claim = tuple[str, str, int]
+"""(IP or "node port", protocol, port)"""
+
+
+def claims_of(service: ParsedService) -> Iterator[Claim]:
+    """Yield everything a Service lays claim to, over both families."""
+    for ports in service.ports.values():
+        for port in ports:
+            yield (port.cluster_ip, port.protocol, port.port)
+            for ip in (*port.external_ips, *port.load_balancer_vips):
+                yield (ip, port.protocol, port.port)
+            if port.node_port:
+                yield ("node port", port.protocol, port.node_port)
+    if service.health_check_node_port:
+        yield ("node port", "TCP", service.health_check_node_port)
+
+
+def describe(claim: Claim) -> str:
+    """Return the claim as a user would say it."""
+    where, protocol, port = claim
+    return f"{where} {port}/{protocol}"
+
+
+class ClaimIndex:
+    """Services by what they claim. A change costs as much as the Service and its rivals have claims."""
+
+    def __init__(self) -> None:
+        self._claimants: dict[Claim, set[str]] = {}
+        self._services: dict[str, tuple[tuple[str, str], frozenset[Claim]]] = {}
+        self._lost: dict[str, tuple[Claim, str]] = {}
+
+    def lost(self, key: str) -> tuple[Claim, str] | None:
+        """Return (contested claim, name of the Service that has it) if `key` lost a conflict."""
+        return self._lost.get(key)
+
+    def enter(self, key: str, service: ParsedService | None) -> set[str]:
+        """Enter, replace or (None) remove a Service; return the *other* Services whose standing changed."""
+        rivals = self._component(key)
+        self._remove(key)
+        if service is not None and service.ports:
+            claims = frozenset(claims_of(service))
+            self._services[key] = ((service.created, key), claims)
+            for claim in claims:
+                self._claimants.setdefault(claim, set()).add(key)
+        rivals |= self._component(key)
+        if not rivals - {key} and key not in self._lost:
+            return set()
+        return self._settle(rivals | {key}) - {key}
+
+    def _remove(self, key: str) -> None:
+        _, claims = self._services.pop(key, (None, frozenset()))
+        for claim in claims:
+            claimants = self._claimants[claim]
+            claimants.discard(key)
+            if not claimants:
+                del self._claimants[claim]
+
+    def _component(self, key: str) -> set[str]:
+        """Return all Services linked with `key` by contested claims, itself included if it is entered."""
+        seen: set[str] = set()
+        todo = [key] if key in self._services else []
+        while todo:
+            name = todo.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            for claim in self._services[name][1]:
+                claimants = self._claimants[claim]
+                if len(claimants) > 1:
+                    todo.extend(claimants - seen)
+        return seen
+
+    def _settle(self, names: set[str]) -> set[str]:
+        """Hand out the claims of these Services again, the oldest first; return whose standing changed."""
+        changed: set[str] = set()
+        taken: dict[Claim, str] = {}
+        entered = sorted((self._services[name][0], name) for name in names if name in self._services)
+        before = {name: self._lost.pop(name, None) for name in names}
+        for _, name in entered:
+            claims = self._services[name][1]
+            contested = sorted(claim for claim in claims if claim in taken)
+            if contested:
+                self._lost[name] = (contested[0], taken[contested[0]])
+            else:
+                taken.update(dict.fromkeys(claims, name))
+        for name in names:
+            if before[name] != self._lost.get(name):
+                changed.add(name)
+        return changed
