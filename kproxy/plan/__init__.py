@@ -1,0 +1,1 @@
+"""What this node must do: pure functions from state to the objects wanted in the kernel."""
