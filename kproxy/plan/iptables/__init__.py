@@ -1,0 +1,1 @@
+"""Intents become chains of rules: the iptables mode, as text, without touching anything."""

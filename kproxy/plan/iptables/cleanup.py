@@ -1,0 +1,60 @@
+"""What to remove when kproxy (or kube-proxy) leaves a node: found by name, not remembered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from kproxy.plan.iptables.restore import Restore, SavedTable
+from kproxy.plan.iptables.ruleset import owned
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Cleanup(NamedTuple):
+    """The restore that cleans one family up, and the chains it can only empty, each with the foreign chain using it."""
+
+    restore: Restore
+    in_use: dict[str, str]
+
+
+def cleanup(saved: Mapping[str, SavedTable]) -> Cleanup:
+    """Plan the removal of all chains of ours and of every jump to them from a built-in chain.
+
+    KUBE-FIREWALL and its jumps stay: the kubelet shares them. A chain of ours that somebody else's chain jumps to is
+    emptied and left, because the kernel does not delete a chain in use.
+    """
+    lines: list[str] = []
+    in_use: dict[str, str] = {}
+    for table, content in saved.items():
+        ours = {chain for chain in content.user_chains if owned(table, chain)}
+        if not ours:
+            continue
+        jumps: list[str] = []
+        kept: dict[str, str] = {}
+        for chain, rules in content.rules.items():
+            if chain in ours:
+                continue
+            for rule in rules:
+                target = _target(rule)
+                if target not in ours:
+                    continue
+                if chain in content.user_chains:
+                    kept[target] = chain
+                else:
+                    jumps.append(f"-D {chain} {rule}")
+        lines.append(f"*{table}")
+        lines += [f":{chain} - [0:0]" for chain in sorted(ours, reverse=True)]
+        lines += jumps
+        lines += [f"-X {chain}" for chain in sorted(ours - kept.keys())]
+        lines.append("COMMIT")
+        in_use |= kept
+    return Cleanup(Restore(tuple(lines)), in_use)
+
+
+def _target(rule: str) -> str:
+    words = rule.split(" ")
+    for index, word in enumerate(words[:-1]):
+        if word in ("-j", "-g"):
+            return words[index + 1]
+    return ""

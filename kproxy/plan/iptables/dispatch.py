@@ -1,0 +1,153 @@
+"""A dispatch tree: finds the rules for an address (or a port) in a few dozen steps instead of in thousands.
+
+Up to `LIMIT` keys the rules stand flat in the root, as kube-proxy writes them. Beyond, keys with a common prefix
+move into a chain of their own, reached by one rule that matches the prefix. The tree is a function of its keys
+alone, so any order of changes ends in the same chains; a change rebuilds only the leaf it falls into.
+"""
+
+from __future__ import annotations
+
+import bisect
+import ipaddress
+from typing import TYPE_CHECKING, NamedTuple
+
+from kproxy.plan.iptables.names import dispatch_chain
+from kproxy.state.addresses import Family
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+LIMIT = 64
+"""Keys that a chain may hold before it is split."""
+
+FAN_OUT_BITS = 4
+"""A split makes up to 16 branches: a level costs 16 comparisons at the most."""
+
+
+class Branch(NamedTuple):
+    """Keys with a common prefix: those from `first` to `first + 2**bits - 1`."""
+
+    first: int
+    bits: int
+
+
+class Chains(NamedTuple):
+    """The tree as rules: those of the root, and the chains below it by name."""
+
+    root: tuple[str, ...]
+    branches: dict[str, tuple[str, ...]]
+
+
+class DispatchTree:
+    """Rules by key, rendered as a tree of chains.
+
+    `label(branch)` names a branch ("10.96.1.0/24"), `match(branch)` is the rule match that selects it. Several owners
+    (Services) may have rules under one key; equal rules of theirs appear once.
+    """
+
+    def __init__(self, label: Callable[[Branch], str], match: Callable[[Branch], str]) -> None:
+        self._label = label
+        self._match = match
+        self._keys: list[int] = []
+        self._rules: dict[int, dict[str, tuple[str, ...]]] = {}
+        self._stale_order = False
+        self._dirty: set[int] = set()
+        self._leaves: dict[Branch, tuple[str, ...]] = {}
+
+    def put(self, key: int, owner: str, rules: tuple[str, ...]) -> None:
+        """Set the rules that `owner` has under `key`; none removes them."""
+        owners = self._rules.get(key)
+        if owners is not None and owners.get(owner, ()) == rules:
+            return
+        if rules:
+            if owners is None:
+                self._rules[key] = {owner: rules}
+                self._stale_order = True
+            else:
+                owners[owner] = rules
+        elif owners is not None:
+            owners.pop(owner, None)
+            if not owners:
+                del self._rules[key]
+                self._stale_order = True
+        self._dirty.add(key)
+
+    def render(self) -> Chains:
+        """Return the tree as it is now."""
+        if self._stale_order:
+            self._keys = sorted(self._rules)
+            self._stale_order = False
+        dirty = sorted(self._dirty)
+        self._dirty.clear()
+        kept, self._leaves = self._leaves, {}
+        branches: dict[str, tuple[str, ...]] = {}
+
+        def leaf(branch: Branch, low: int, high: int) -> tuple[str, ...]:
+            rules = kept.get(branch)
+            at = bisect.bisect_left(dirty, branch.first)
+            if rules is None or (at < len(dirty) and dirty[at] < branch.first + (1 << branch.bits)):
+                rules = self._leaf_rules(self._keys[low:high])
+            self._leaves[branch] = rules
+            return rules
+
+        def node(branch: Branch, low: int, high: int) -> tuple[str, ...]:
+            if high - low <= LIMIT:
+                return leaf(branch, low, high)
+            rules: list[str] = []
+            for child, start, end in self._split(low, high):
+                if end - start == 1:
+                    rules.extend(leaf(child, start, end))
+                else:
+                    name = dispatch_chain(self._label(child))
+                    branches[name] = node(child, start, end)
+                    rules.append(f"{self._match(child)} -j {name}")
+            return tuple(rules)
+
+        everything = Branch(0, 128)
+        return Chains(node(everything, 0, len(self._keys)), branches)
+
+    def _split(self, low: int, high: int) -> Iterable[tuple[Branch, int, int]]:
+        """Divide keys[low:high] at the highest bits in which they differ."""
+        keys = self._keys
+        differ = (keys[low] ^ keys[high - 1]).bit_length()
+        bits = (differ - 1) // FAN_OUT_BITS * FAN_OUT_BITS
+        while low < high:
+            first = keys[low] >> bits << bits
+            end = bisect.bisect_left(keys, first + (1 << bits), low, high)
+            yield Branch(first, bits), low, end
+            low = end
+
+    def _leaf_rules(self, keys: list[int]) -> tuple[str, ...]:
+        found: dict[str, None] = {}
+        for key in keys:
+            owners = self._rules[key]
+            for owner in sorted(owners):
+                found.update(dict.fromkeys(owners[owner]))
+        return tuple(found)
+
+
+def address_tree(family: Family, option: str, label: str = "") -> DispatchTree:
+    """Make a tree over addresses; `option` is `-d` or `-s`, `label` goes in front of the branches' names."""
+
+    def cidr(branch: Branch) -> str:
+        make = ipaddress.IPv4Address if family is Family.IPV4 else ipaddress.IPv6Address
+        return f"{make(branch.first)}/{family.bits - branch.bits}"
+
+    return DispatchTree(lambda branch: label + cidr(branch), lambda branch: f"{option} {cidr(branch)}")
+
+
+def port_tree(protocol: str) -> DispatchTree:
+    """Make a tree over destination ports of one protocol."""
+    proto = protocol.lower()
+
+    def ports(branch: Branch) -> str:
+        return f"{branch.first}:{branch.first + (1 << branch.bits) - 1}"
+
+    return DispatchTree(
+        lambda branch: f"{proto}-{ports(branch)}", lambda branch: f"-m {proto} -p {proto} --dport {ports(branch)}"
+    )
+
+
+def address_key(ip: str) -> int:
+    """Return an address as the key of an address tree."""
+    return int(ipaddress.ip_address(ip))

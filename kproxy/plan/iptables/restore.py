@@ -1,0 +1,102 @@
+"""The text that iptables-restore is given, and what iptables-save says, read back. No process is started here."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, NamedTuple
+
+from kproxy.plan.iptables.skeleton import TABLES, Jump
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+ChainKey = tuple[str, str]
+"""(table, chain)"""
+
+Rules = tuple[str, ...]
+
+
+class SavedTable(NamedTuple):
+    """One table as iptables-save prints it: names of user chains, and the rules of all chains by name."""
+
+    user_chains: set[str]
+    rules: dict[str, list[str]]
+
+
+class Restore(NamedTuple):
+    """One call of `iptables-restore --noflush`. `lines` are numbered from 1, as the tool numbers them."""
+
+    lines: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """The input, ready to be written to the tool."""
+        return "\n".join(self.lines) + "\n" if self.lines else ""
+
+
+def restore(
+    updates: Mapping[ChainKey, Rules],
+    deletions: Iterable[ChainKey] = (),
+    jumps: Mapping[str, Iterable[Jump]] | None = None,
+) -> Restore:
+    """Build the input that rewrites `updates`, deletes `deletions` and inserts `jumps` (by table).
+
+    A table that nothing changes in is left out. Chains are declared in descending order of their names: the nft
+    variant keeps its chains in a sorted list that it walks from the head, which makes any other order quadratic.
+    """
+    by_table: dict[str, list[tuple[str, Rules]]] = {table: [] for table in TABLES}
+    gone: dict[str, list[str]] = {table: [] for table in TABLES}
+    for (table, chain), rules in updates.items():
+        by_table[table].append((chain, rules))
+    for table, chain in deletions:
+        gone[table].append(chain)
+    lines: list[str] = []
+    for table in TABLES:
+        new_jumps = list((jumps or {}).get(table, ()))
+        if by_table[table] or gone[table] or new_jumps:
+            lines += _table(table, by_table[table], gone[table], new_jumps)
+    return Restore(tuple(lines))
+
+
+def _table(table: str, updates: list[tuple[str, Rules]], gone: list[str], jumps: list[Jump]) -> list[str]:
+    lines = [f"*{table}"]
+    lines += [f":{chain} - [0:0]" for chain in sorted([chain for chain, _ in updates] + gone, reverse=True)]
+    lines += [f"-I {jump.chain} {jump.rule}" for jump in jumps]
+    for chain, rules in sorted(updates):
+        lines += [f"-A {chain} {rule}" for rule in rules]
+    lines += [f"-X {chain}" for chain in sorted(gone)]
+    lines.append("COMMIT")
+    return lines
+
+
+def parse_save(text: str) -> dict[str, SavedTable]:
+    """Read the output of iptables-save, of either variant: tables by name."""
+    tables: dict[str, SavedTable] = {}
+    current = SavedTable(set(), {})
+    for line in text.splitlines():
+        if line.startswith("*"):
+            current = tables.setdefault(line[1:].strip(), SavedTable(set(), {}))
+        elif line.startswith(":"):
+            chain, policy = line[1:].split()[:2]
+            current.rules.setdefault(chain, [])
+            if policy == "-":
+                current.user_chains.add(chain)
+        elif line.startswith("-A "):
+            _, chain, rule = (*line.split(" ", 2), "")[:3]
+            current.rules.setdefault(chain, []).append(rule)
+    return tables
+
+
+def missing_jumps(saved: SavedTable | None, wanted: Iterable[Jump]) -> list[Jump]:
+    """Return the jumps that the table does not have, in the order in which they have to be inserted."""
+    held = saved.rules if saved is not None else {}
+    return [
+        jump
+        for jump in wanted
+        if _words(jump.rule) not in [_words(rule) for rule in held.get(jump.chain, ()) if "-j KUBE-" in rule]
+    ]
+
+
+def _words(rule: str) -> list[str]:
+    """Return the rule in a form that does not depend on the order of its matches."""
+    return sorted(shlex.split(rule))
