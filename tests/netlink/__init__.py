@@ -1,0 +1,1 @@
+"""Tests of the netlink codecs and socket."""
