@@ -1,0 +1,225 @@
+"""Where the text of a file can be cut without parsing it, so that what was read before need not be read again.
+
+* YAML: `---` at the beginning of a line ends a document, whatever stands before it. In a List in block style the
+  items begin with `- ` at one indentation. An item that needs an anchor of another one, or is cut where a text of
+  several lines only looks like an item, does not parse alone: then the reader takes the whole document.
+* JSON: msgspec finds the ends of the documents, and of the items of a List, in one fast pass; these cuts are exact.
+
+What is rare and would make the rules for YAML long (`...`, % directives, Unicode line ends) is `unusual`: a file with
+such a thing in it is not cut at all.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import msgspec
+
+from kproxy.kube.decode import list_item_kind
+from kproxy.sources.yaml_reader import YamlError, read_yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Form = Literal["yaml file", "yaml", "yaml item", "json"]
+"""How a piece of text is read: as all YAML documents of a file that can't be cut; as the text between two `---`; as a
+YAML list of one item; as one JSON value."""
+
+
+class Pieces(NamedTuple):
+    """The items of a List, each a text of its own.
+
+    `item_kind` is the kind that an item of a typed list ("ServiceList") need not name. The first begins on `line` (a
+    distance in lines from where the List begins); before each one there are `gaps` line ends that belong to none
+    (None: no gaps).
+    """
+
+    form: Form
+    item_kind: str
+    line: int
+    texts: list[bytes]
+    gaps: list[int] | None = None
+
+
+class NotJson(Exception):
+    """A text that is not JSON: at which byte, and what is wrong."""
+
+    def __init__(self, at: int, what: str) -> None:
+        self.at, self.what = at, what
+
+
+def normalised(data: bytes) -> bytes:
+    """Return a file's content without a byte order mark, and with line ends as in Unix; no line moves."""
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return data
+
+
+# Line ends that YAML 1.1 knows beside \n and \r: NEL, LS and PS.
+_OTHER_LINE_END = re.compile(rb"\xc2\x85|\xe2\x80[\xa8\xa9]")
+_DOCUMENT_END = re.compile(rb"^(?:\.\.\.(?=[ \t\n]|\Z)|%)", re.MULTILINE)
+
+
+def unusual(text: bytes) -> bool:
+    """Tell whether a piece of YAML holds what the cuts do not reckon with."""
+    if not text.isascii() and _OTHER_LINE_END.search(text):
+        return True
+    return (b"..." in text or b"%" in text) and _DOCUMENT_END.search(text) is not None
+
+
+_MARKER = re.compile(rb"\n---(?=[ \t\n]|\Z)")
+
+
+def yaml_texts(data: bytes) -> list[bytes]:
+    """Cut a YAML file's (normalised) content at its `---` lines; each text but the first begins with one."""
+    bounds = [0, *(match.start() + 1 for match in _MARKER.finditer(data)), len(data)]
+    return [data[begin:end] for begin, end in pairwise(bounds)]
+
+
+_BEFORE_JSON = re.compile(rb"(?:---(?=[ \t\n]))?[ \t\n]*(?=\{)")
+
+
+def json_start(text: bytes) -> int | None:
+    """Return where a YAML document's text begins to look like JSON, None if it does not."""
+    match = _BEFORE_JSON.match(text)
+    return match.end() if match else None
+
+
+_ITEMS_KEY = re.compile(rb"^items:[ \t]*(?:#[^\n]*)?\n(?:[ \t]*(?:#[^\n]*)?\n)*(?P<indent> *)(?=- )", re.MULTILINE)
+
+
+def yaml_items(text: bytes) -> Pieces | None:
+    """Cut a YAML document that is a List in block style; None where it is none, or not laid out plainly."""
+    # The first one only: `items:` further down is part of an item, or given twice.
+    key = text.find(b"items:")
+    found = _ITEMS_KEY.search(text, key, key + MAX_HEAD) if key >= 0 else None
+    if found is None:
+        return None
+    indent = found["indent"]
+    first = found.start("indent")
+    dash = re.compile(rb"\n%b- " % indent)
+    bounds = [first, *(match.start() + 1 for match in dash.finditer(text, first))]
+    # The List's other fields may follow its items: look behind the last dash for a line that is not its item's.
+    beyond = re.compile(rb"^(?! {%d}|[ \t]*(?:#|$))" % (len(indent) + 1), re.MULTILINE)
+    tail = beyond.search(text, bounds[-1] + len(indent) + 1)
+    bounds.append(tail.start() if tail else len(text))
+    item_kind = _kind_in_list(text[:first], text[bounds[-1] :])
+    if item_kind is None:
+        return None
+    texts = [text[begin:end] for begin, end in pairwise(bounds)]
+    return Pieces("yaml item", item_kind, text.count(b"\n", 0, first), texts)
+
+
+MAX_HEAD = 100_000
+"""Comments longer than this (bytes) between `items:` and the first item keep a List from being cut."""
+
+
+def _kind_in_list(head: bytes, tail: bytes) -> str | None:
+    """Return what `list_item_kind` says of a List's text without its items; None where that is no plain List."""
+    if unusual(head) or unusual(tail):
+        return None
+    try:
+        before = [document.data for document in read_yaml(head)]
+        after = [document.data for document in read_yaml(tail)]
+    except YamlError:
+        return None
+    if len(before) != 1 or not isinstance(before[0], dict) or before[0].get("items", 0) is not None:
+        return None
+    if len(after) > 1 or any(not isinstance(data, dict) or "items" in data for data in after):
+        return None
+    fields = {**before[0], **(after[0] if after else {})}
+    version, kind = fields.get("apiVersion"), fields.get("kind")
+    return list_item_kind(version, kind) if isinstance(version, str) and isinstance(kind, str) else None
+
+
+class _List(msgspec.Struct, rename="camel"):
+    api_version: str | None = None
+    kind: str | None = None
+    items: list[msgspec.Raw] | None = None
+
+
+class JsonValue(NamedTuple):
+    """One JSON value of a text: where it begins and ends, and its items if it is a List."""
+
+    begin: int
+    end: int
+    items: Pieces | None
+
+
+_SPACE = re.compile(rb"[ \t\n]*")
+
+
+def json_values(text: bytes, start: int = 0) -> Iterator[JsonValue]:
+    """Yield the JSON values of a text, one after the other. Raises NotJson at the first fault."""
+    view = memoryview(text)
+    while True:
+        space = _SPACE.match(text, start)
+        begin = space.end() if space else start
+        if begin == len(text):
+            return
+        start, head = _value(view, begin)
+        item_kind = list_item_kind(head.api_version, head.kind) if head is not None else None
+        if head is None or item_kind is None:
+            yield JsonValue(begin, start, None)
+        else:
+            yield JsonValue(begin, start, _json_pieces(text, begin, item_kind, head.items or []))
+
+
+def _value(view: memoryview, begin: int) -> tuple[int, _List | None]:
+    """Return where the JSON value that begins at `begin` ends, and the value if it looks like a List."""
+    try:
+        return len(view), msgspec.json.decode(view[begin:], type=_List)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        end = _end(view, begin)
+    try:
+        return end, msgspec.json.decode(view[begin:end], type=_List)
+    except (msgspec.ValidationError, UnicodeDecodeError):
+        # Not a List; decode.py will say what is wrong with it.
+        return end, None
+
+
+_TRAILING = re.compile(r"trailing characters \(byte (\d+)\)")
+_AT_BYTE = re.compile(r"(?:JSON is malformed: )?(.*) \(byte (\d+)\)")
+
+
+def _end(view: memoryview, begin: int) -> int:
+    try:
+        msgspec.json.decode(view[begin:], type=msgspec.Raw)
+    except msgspec.DecodeError as error:
+        message = str(error)
+        if trailing := _TRAILING.search(message):
+            return begin + int(trailing[1])
+        fault = _AT_BYTE.fullmatch(message)
+        what, at = (fault[1], begin + int(fault[2])) if fault else (message, len(bytes(view).rstrip()))
+        raise NotJson(at, f"not JSON: {what}") from None
+    except RecursionError:
+        raise NotJson(begin, "not JSON: nested too deeply") from None
+    return len(view)
+
+
+_FIRST_ITEM = re.compile(rb'"items"[ \t\n]*:[ \t\n]*\[[ \t\n]*')
+_NEXT_ITEM = re.compile(rb"[ \t\n]*,[ \t\n]*")
+_LAST_ITEM = re.compile(rb"[ \t\n]*\]")
+
+
+def _json_pieces(text: bytes, begin: int, item_kind: str, items: list[msgspec.Raw]) -> Pieces:
+    texts = [bytes(item) for item in items]
+    first = _FIRST_ITEM.search(text, begin) if items else None
+    if first is None:
+        return Pieces("json", item_kind, 0, texts, [0] * len(texts))
+    line = text.count(b"\n", begin, first.end())
+    gaps = [0]
+    at = first.end() + len(texts[0])
+    for item in texts[1:]:
+        gap = _NEXT_ITEM.match(text, at)
+        if gap is None:
+            break
+        gaps.append(gap[0].count(b"\n"))
+        at = gap.end() + len(item)
+    if len(gaps) != len(texts) or not _LAST_ITEM.match(text, at):
+        # `"items"` stands somewhere else too: good enough to find the List.
+        return Pieces("json", item_kind, 0, texts, [0] * len(texts))
+    return Pieces("json", item_kind, line, texts, gaps)
