@@ -1,0 +1,169 @@
+"""The agent: a source of objects, the state they make, and a loop that syncs. Wiring only."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kproxy.dataplane.iptables.start import start_iptables
+from kproxy.errors import SourceError
+from kproxy.health.server import start_healthz_server
+from kproxy.health.shared import ProxierHealth
+from kproxy.metrics.registry import Metrics
+from kproxy.metrics.server import start_metrics_server
+from kproxy.notices import Notices
+from kproxy.schedule import SyncSchedule
+from kproxy.sources.directory import ManifestDirectory
+from kproxy.state.cluster import ClusterState
+from kproxy.syncer import Syncer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kproxy.config import Config
+    from kproxy.dataplane.mode import Proxier
+    from kproxy.sources.base import Source
+    from kproxy.sources.changes import ChangeBatch
+
+log = logging.getLogger(__name__)
+
+
+def run_agent(config: Config) -> None:
+    """Run until SIGTERM or SIGINT; the rules stay. Raises `KproxyError` when it can't start."""
+    source = _source(config)
+    _set_oom_score(config.oom_score_adj)
+    proxiers = start_iptables(config)
+    metrics = Metrics()
+    health = ProxierHealth(config.sync_period_s)
+    health.expect(proxier.family for proxier in proxiers)
+    hard_fail = config.bind_address_hard_fail
+    servers = [
+        start_metrics_server(config.metrics_bind_address, metrics, config.proxy_mode, hard_fail=hard_fail),
+        start_healthz_server(config.healthz_bind_address, health, metrics, hard_fail=hard_fail),
+    ]
+    try:
+        asyncio.run(Agent(config, source, proxiers, health, metrics).run())
+    finally:
+        for server in servers:
+            if server is not None:
+                server.close()
+
+
+class Agent:
+    """The loop. Nothing is written before the source has said everything there is."""
+
+    def __init__(
+        self,
+        config: Config,
+        source: Source,
+        proxiers: Sequence[Proxier],
+        health: ProxierHealth,
+        metrics: Metrics,
+    ) -> None:
+        self._config = config
+        self._source = source
+        self._families = [proxier.family for proxier in proxiers]
+        self._health = health
+        self._metrics = metrics
+        self._state = ClusterState(
+            config.node_name,
+            bind_address=config.bind_address,
+            external_ips_allowed=config.external_ips_allowed,
+        )
+        self._syncer = Syncer(config, self._state, proxiers, health, metrics)
+        self._schedule = SyncSchedule(config.sync_period_s, config.min_sync_period_s)
+        self._notices = Notices(metrics)
+        self._wake = asyncio.Event()
+        self._full = False
+        self._source_problems: Sequence[Exception] = ()
+
+    async def run(self) -> None:
+        """Follow the source and sync until a signal comes."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        tasks = [loop.create_task(self._follow()), loop.create_task(self._sync_loop()), loop.create_task(stop.wait())]
+        done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+        self._syncer.close()
+        for task in done:
+            task.result()
+        log.info("stopped; the rules stay")
+
+    async def _follow(self) -> None:
+        async for batch in self._source.changes():
+            self._take(batch)
+
+    def _take(self, batch: ChangeBatch) -> None:
+        self._state.apply(batch.changes)
+        self._source_problems = batch.problems
+        kinds = [change.kind for change in batch.changes]
+        services = kinds.count("Service")
+        self._metrics.service_changes.inc(services)
+        self._metrics.endpoint_changes.inc(len(kinds) - services - kinds.count("Node"))
+        self._request()
+
+    def _request(self) -> None:
+        self._schedule.request()
+        for family in self._families:
+            self._health.queued(family, time.monotonic())
+            self._metrics.family(family).sync_last_queued_timestamp.set_to_current_time()
+        self._wake.set()
+
+    async def _sync_loop(self) -> None:
+        looked_at = time.monotonic()
+        while True:
+            now = time.monotonic()
+            self._health.beat(now)
+            wait_s = self._schedule.wait_s(now)
+            if wait_s == 0:
+                await self._sync()
+                continue
+            next_look_s = max(0.0, looked_at + self._config.sync_period_s - now)
+            try:
+                self._wake.clear()
+                await asyncio.wait_for(self._wake.wait(), min(wait_s or next_look_s, next_look_s))
+            except TimeoutError:
+                if time.monotonic() >= looked_at + self._config.sync_period_s:
+                    await self._look()
+                    looked_at = time.monotonic()
+
+    async def _sync(self) -> None:
+        self._schedule.start()
+        full, self._full = self._full, False
+        succeeded = await self._syncer.sync(full=full)
+        self._full = self._full or (full and not succeeded)
+        self._schedule.finish(time.monotonic(), failed=not succeeded)
+        self._notices.tell(self._state, [*self._source_problems, *self._state.problems(), *self._syncer.problems()])
+
+    async def _look(self) -> None:
+        """See whether the rules are still there, and whether the node's addresses changed."""
+        if not self._notices.told:
+            return  # before the first sync there is nothing to look after
+        if not await self._syncer.intact():
+            log.warning("rules were removed by someone else: writing all of them again")
+            self._full = True
+        self._request()
+
+
+def _source(config: Config) -> Source:
+    """Return the source, after a look whether it is there: a mistyped path must not change the node first."""
+    if config.manifests is None:
+        raise SourceError("there is nothing to follow", remedy="give --manifests DIR with YAML or JSON manifests")
+    if not config.manifests.is_dir():
+        raise SourceError(f"--manifests {config.manifests}: no such directory", remedy="create it, or name another")
+    return ManifestDirectory(config.manifests)
+
+
+def _set_oom_score(score: int) -> None:
+    try:
+        Path("/proc/self/oom_score_adj").write_text(str(score), encoding="ascii")
+    except OSError as error:
+        log.debug("oom_score_adj can't be set to %d: %s", score, error.strerror)

@@ -1,0 +1,168 @@
+"""kube-proxy's flags, all of them, so that an admin's command line works unchanged; and the few that are kproxy's own.
+
+Names and defaults are kube-proxy's. A flag that has no effect here is taken all the same, and `note` says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from kproxy.cli.values import BOOLEAN, COMMA_LIST, DURATION, VERBOSITY
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One flag. `note`, where it is not empty, is why the flag has no effect in this version."""
+
+    name: str
+    type: click.ParamType[Any] | type[Any]
+    default: Any
+    help: str
+    note: str = ""
+    multiple: bool = False
+
+    @property
+    def key(self) -> str:
+        """The name as a Python identifier."""
+        return self.name.replace("-", "_")
+
+
+OWN_FLAGS = (
+    Flag("manifests", Path, None, "Directory of YAML and JSON manifests to follow instead of the Kubernetes API."),
+    Flag(
+        "iptables-variant",
+        click.Choice(["auto", "legacy", "nft"]),
+        "auto",
+        "Which iptables to use; auto takes the one that the kubelet uses on this node.",
+    ),
+)
+
+SETTINGS = (
+    Flag("hostname-override", str, "", "Name of this node; otherwise the hostname."),
+    Flag("proxy-mode", str, "", "iptables (the default)."),
+    Flag(
+        "bind-address",
+        str,
+        "0.0.0.0",
+        "The node's own IP, instead of the Node object's. Nothing is bound to it.",
+    ),
+    Flag("healthz-bind-address", str, "0.0.0.0:10256", "IP:PORT of /healthz and /livez; empty switches it off."),
+    Flag("metrics-bind-address", str, "127.0.0.1:10249", "IP:PORT of /metrics and /proxyMode; empty switches it off."),
+    Flag("healthz-port", int, None, "Deprecated: the port of --healthz-bind-address; 0 switches it off."),
+    Flag("metrics-port", int, None, "Deprecated: the port of --metrics-bind-address; 0 switches it off."),
+    Flag("bind-address-hard-fail", BOOLEAN, False, "Exit when one of these two ports is taken, instead of retrying."),
+    Flag("detect-local-mode", str, "ClusterCIDR", "ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix."),
+    Flag("cluster-cidr", COMMA_LIST, (), "CIDR of the cluster's pods, one per family.", multiple=True),
+    Flag("pod-bridge-interface", str, "", "Bridge of the pods (BridgeInterface)."),
+    Flag("pod-interface-name-prefix", str, "", "Prefix of the pods' interfaces (InterfaceNamePrefix)."),
+    Flag(
+        "nodeport-addresses",
+        COMMA_LIST,
+        (),
+        "CIDRs of the node's addresses that serve node ports; also primary, localhost, all. Empty: all.",
+        multiple=True,
+    ),
+    Flag("masquerade-all", BOOLEAN, False, "Masquerade all traffic that is sent to a clusterIP."),
+    Flag("iptables-masquerade-bit", int, 14, "Bit of the packet mark that asks for masquerading (0 to 31)."),
+    Flag("iptables-localhost-nodeports", BOOLEAN, True, "Serve node ports on 127.0.0.1."),
+    Flag("iptables-sync-period", DURATION, 30.0, "How often the rules are looked after when nothing changes."),
+    Flag("iptables-min-sync-period", DURATION, 0.0, "Shortest time between two syncs (kube-proxy: 1s)."),
+    Flag("conntrack-max-per-core", int, 32768, "Size of the conntrack table per core; 0 leaves it alone."),
+    Flag("conntrack-min", int, 131072, "Smallest size of the conntrack table."),
+    Flag("conntrack-tcp-timeout-established", DURATION, 86400.0, "Timeout of idle TCP connections; 0 leaves it alone."),
+    Flag("conntrack-tcp-timeout-close-wait", DURATION, 3600.0, "Timeout in CLOSE_WAIT; 0 leaves it alone."),
+    Flag("conntrack-tcp-be-liberal", BOOLEAN, False, "Track TCP segments outside the window."),
+    Flag("conntrack-udp-timeout", DURATION, 0.0, "Timeout of unanswered UDP flows; 0 leaves it alone."),
+    Flag("conntrack-udp-timeout-stream", DURATION, 0.0, "Timeout of answered UDP flows; 0 leaves it alone."),
+    Flag("oom-score-adj", int, -999, "The process's oom_score_adj, -1000 to 1000."),
+    Flag("feature-gates", COMMA_LIST, (), "Gates as NAME=true or NAME=false.", multiple=True),
+)
+
+_NO_API = "the Kubernetes API is not read by this version"
+_OTHER_MODE = "it is for another mode"
+_LOGGING = "logs are plain text"
+
+UNUSED = (
+    Flag("kubeconfig", str, "", "kubeconfig file.", _NO_API),
+    Flag("master", str, "", "Address of the API server.", _NO_API),
+    Flag("kube-api-content-type", str, "application/vnd.kubernetes.protobuf", "Content type of requests.", _NO_API),
+    Flag("kube-api-qps", float, 5.0, "Requests a second.", _NO_API),
+    Flag("kube-api-burst", int, 10, "Burst of requests.", _NO_API),
+    Flag("config-sync-period", DURATION, 900.0, "Resync of the API's objects.", _NO_API),
+    Flag("ipvs-sync-period", DURATION, 30.0, "Sync period of IPVS mode.", _OTHER_MODE),
+    Flag("ipvs-min-sync-period", DURATION, 0.0, "Shortest time between two IPVS syncs.", _OTHER_MODE),
+    Flag("ipvs-scheduler", str, "", "IPVS scheduler.", _OTHER_MODE),
+    Flag("ipvs-exclude-cidrs", COMMA_LIST, (), "Virtual servers to leave alone.", _OTHER_MODE, multiple=True),
+    Flag("ipvs-strict-arp", BOOLEAN, False, "arp_ignore and arp_announce.", _OTHER_MODE),
+    Flag("ipvs-tcp-timeout", DURATION, 0.0, "Timeout of idle TCP connections.", _OTHER_MODE),
+    Flag("ipvs-tcpfin-timeout", DURATION, 0.0, "Timeout after a FIN.", _OTHER_MODE),
+    Flag("ipvs-udp-timeout", DURATION, 0.0, "Timeout of UDP flows.", _OTHER_MODE),
+    Flag("profiling", BOOLEAN, False, "/debug/pprof.", "there is no Go runtime to profile"),
+    Flag("show-hidden-metrics-for-version", str, "", "Show hidden metrics.", "no metric is hidden"),
+    Flag("boot-id-file", COMMA_LIST, (), "Files to read the boot id from.", "it is not needed", multiple=True),
+    Flag("machine-id-file", COMMA_LIST, (), "Files to read the machine id from.", "it is not needed", multiple=True),
+    Flag("vmodule", str, "", "Log levels by file.", _LOGGING),
+    Flag("logging-format", str, "text", "Log format.", _LOGGING),
+    Flag("log-flush-frequency", DURATION, 5.0, "How often logs are flushed.", "logs are never buffered"),
+    Flag("log-json-split-stream", BOOLEAN, False, "Split the JSON log.", _LOGGING),
+    Flag("log-json-info-buffer-size", str, "0", "Buffer of the JSON log.", _LOGGING),
+    Flag("log-text-split-stream", BOOLEAN, False, "Split the text log.", _LOGGING),
+    Flag("log-text-info-buffer-size", str, "0", "Buffer of the text log.", _LOGGING),
+)
+
+
+def flag_options(*groups: tuple[Flag, ...]) -> Callable[[F], F]:
+    """Return a decorator that adds click options for all flags of the groups, in their order."""
+
+    def decorate(command: F) -> F:
+        for flag in reversed([flag for group in groups for flag in group]):
+            command = _option(flag)(command)
+        return command
+
+    return decorate
+
+
+def _option(flag: Flag) -> Callable[[F], F]:
+    text = f"{flag.help} [no effect: {flag.note}]" if flag.note else flag.help
+    settings: dict[str, Any] = {
+        "help": text,
+        "default": flag.default,
+        "show_default": flag.default not in (None, "", ()),
+    }
+    if flag.type is Path:
+        settings["type"] = click.Path(path_type=Path)
+    else:
+        settings["type"] = flag.type
+    if flag.type is BOOLEAN:
+        settings |= {"is_flag": False, "flag_value": "true", "metavar": "[=true|false]"}
+    if flag.multiple:
+        settings |= {"multiple": True, "default": ()}
+    return click.option(f"--{flag.name}", flag.key, **settings)
+
+
+def verbosity_option(command: F) -> F:
+    """Add -v and --v."""
+    return click.option("-v", "--v", "verbosity", type=VERBOSITY, default=2, show_default=True, help="Log level.")(
+        command
+    )
+
+
+def flatten(values: dict[str, Any]) -> dict[str, Any]:
+    """Join the values of list flags that were given several times."""
+    lists = {flag.key for flag in (*OWN_FLAGS, *SETTINGS, *UNUSED) if flag.multiple}
+    return {
+        key: tuple(part for parts in value for part in parts) if key in lists else value
+        for key, value in values.items()
+    }
+
+
+def without_effect(given: dict[str, Any]) -> list[str]:
+    """Return a line for each flag that was given and has no effect."""
+    return [f"--{flag.name} has no effect: {flag.note}" for flag in UNUSED if flag.key in given]

@@ -1,0 +1,57 @@
+"""kproxy render: what would reach the kernel, printed in the mode's own language."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from kproxy.cli.flags import OWN_FLAGS, SETTINGS, UNUSED, flag_options, flatten, verbosity_option
+from kproxy.config import Config, build_config
+from kproxy.dataplane.iptables.ruleset_for import configure, new_ruleset
+from kproxy.errors import ConfigError
+from kproxy.plan.family import FamilyPlan
+from kproxy.sources.directory import ManifestDirectory
+from kproxy.state.addresses import Family
+from kproxy.state.cluster import ClusterState
+
+
+@click.command()
+@flag_options(OWN_FLAGS, SETTINGS)
+@verbosity_option
+@click.option("--ip-family", type=click.Choice(["ipv4", "ipv6"]), default="ipv4", show_default=True)
+@flag_options(UNUSED)
+def render(ip_family: str, **values: Any) -> None:
+    """Print what would reach the kernel for a directory of manifests. Needs no privileges and changes nothing.
+
+    The output is input of `iptables-restore --noflush` (`ip6tables-restore` with --ip-family ipv6). Objects that are
+    refused are named on standard error; the exit code is 0 all the same, as the others go on.
+    """
+    config = build_config(flatten(values))
+    if config.manifests is None:
+        raise ConfigError("--manifests", "is missing", remedy="give a directory of YAML or JSON manifests")
+    family = Family.IPV4 if ip_family == "ipv4" else Family.IPV6
+    state = ClusterState(
+        config.node_name, bind_address=config.bind_address, external_ips_allowed=config.external_ips_allowed
+    )
+    batch = ManifestDirectory(config.manifests).read_once()
+    state.apply(batch.changes)
+    text = render_iptables(config, state, family)
+    for problem in (*batch.problems, *state.problems()):
+        print(f"refused: {problem}", file=sys.stderr)
+    click.echo(
+        "".join(f"# handed to DNS: {key} ({why})\n" for key, why in state.handed_to_dns().items()) + text, nl=False
+    )
+
+
+def render_iptables(config: Config, state: ClusterState, family: Family) -> str:
+    """Return the iptables-restore input that a first sync would write into an empty kernel."""
+    ruleset = new_ruleset(config, family)
+    configure(ruleset, config, state.node, (state.node.ips[family],))
+    dirty, _ = state.take_dirty()
+    plan = FamilyPlan(family)
+    plan.update(state, dirty)
+    for key in dirty:
+        ruleset.set_service(key, plan.intents.get(key, ()), plan.health_check_node_port(key))
+    return ruleset.difference()[0].text

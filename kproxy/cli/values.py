@@ -1,0 +1,78 @@
+"""The types of kube-proxy's flags, read as Go reads them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import click
+
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
+_TRUE = {"1", "t", "true"}
+_FALSE = {"0", "f", "false"}
+
+
+class Duration(click.ParamType[Any]):
+    """Go's time.ParseDuration: `30s`, `1m30s`, `0`. The value is in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return seconds; a negative duration is read too, and left to validation."""
+        if isinstance(value, int | float):
+            return float(value)
+        text = str(value).strip()
+        sign, digits = (-1, text[1:]) if text.startswith("-") else (1, text)
+        if digits == "0":
+            return 0.0
+        parts = _PART.findall(digits)
+        if not parts or "".join(number + unit for number, unit in parts) != digits:
+            self.fail(f"{text!r} is not a duration; write it like 30s, 1m30s or 0", param, ctx)
+        return sign * sum(float(number) * _UNITS[unit] for number, unit in parts)
+
+
+class Boolean(click.ParamType[Any]):
+    """Go's strconv.ParseBool, as in `--masquerade-all=false`."""
+
+    name = "bool"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> bool:
+        """Return the truth value."""
+        if isinstance(value, bool):
+            return value
+        text = str(value).lower()
+        if text not in _TRUE | _FALSE:
+            self.fail(f"{value!r} is neither true nor false", param, ctx)
+        return text in _TRUE
+
+
+class CommaList(click.ParamType[Any]):
+    """A list written as `a,b`; the flag may also be given several times."""
+
+    name = "list"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """Return the parts, without white space and empty ones."""
+        if isinstance(value, tuple):
+            return value
+        return tuple(part.strip() for part in str(value).split(",") if part.strip())
+
+
+class Verbosity(click.ParamType[Any]):
+    """`-v 2`, `-v2`, `-v=2` and `--v=2` are all klog's verbosity."""
+
+    name = "level"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the level."""
+        text = str(value).removeprefix("=")
+        if not text.isdigit():
+            self.fail(f"{text!r} is not a log level; write a number from 0 to 10", param, ctx)
+        return int(text)
+
+
+DURATION = Duration()
+BOOLEAN = Boolean()
+COMMA_LIST = CommaList()
+VERBOSITY = Verbosity()

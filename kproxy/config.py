@@ -1,0 +1,211 @@
+"""Flags become one frozen `Config`. Every error names its flag.
+
+Rules and defaults are kube-proxy's (its v1alpha1 validation), except that --iptables-min-sync-period is 0: a sync
+writes only what changed, so there is no need to save up changes (docs/decisions/0004).
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from kproxy.errors import ConfigError
+from kproxy.plan.local_traffic import DetectLocalMode, LocalSettings
+from kproxy.plan.node_ports import parse_node_port_addresses
+from kproxy.plan.sysctls import ConntrackSettings
+from kproxy.state.addresses import Family, parse_cidr, parse_ip
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+MODES = ("iptables",)
+KUBE_PROXY_MODES = ("iptables", "ipvs", "nftables")
+_INTERFACE = re.compile(r"[^\s/+!\"'\\]{1,15}\Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Everything that was decided before the agent starts. Times are in seconds."""
+
+    node_name: str
+    manifests: Path | None = None
+    proxy_mode: str = "iptables"
+    iptables_variant: str = "auto"
+    bind_address: str = ""
+    healthz_bind_address: str = "0.0.0.0:10256"
+    metrics_bind_address: str = "127.0.0.1:10249"
+    bind_address_hard_fail: bool = False
+    local: LocalSettings = field(default_factory=LocalSettings)
+    node_port_addresses: tuple[str, ...] = ()
+    masquerade_all: bool = False
+    masquerade_bit: int = 14
+    localhost_node_ports: bool = True
+    sync_period_s: float = 30.0
+    min_sync_period_s: float = 0.0
+    conntrack: ConntrackSettings = field(default_factory=ConntrackSettings)
+    oom_score_adj: int = -999
+    external_ips_allowed: bool = True
+
+    @property
+    def masquerade_mark(self) -> str:
+        """The mark as iptables takes it: 0x00004000."""
+        return f"0x{1 << self.masquerade_bit:08x}"
+
+
+def build_config(values: Mapping[str, Any]) -> Config:
+    """Build the configuration from flag values by flag name (`proxy_mode`, ...). Raises `ConfigError`."""
+    get = values.get
+    settings = _Checked(values)
+    return Config(
+        node_name=_node_name(get("hostname_override", "")),
+        manifests=get("manifests"),
+        proxy_mode=_mode(get("proxy_mode", "")),
+        iptables_variant=get("iptables_variant", "auto"),
+        bind_address=_bind_address(get("bind_address", "")),
+        healthz_bind_address=_with_port(get("healthz_bind_address", ""), get("healthz_port"), "--healthz-port"),
+        metrics_bind_address=_with_port(get("metrics_bind_address", ""), get("metrics_port"), "--metrics-port"),
+        bind_address_hard_fail=get("bind_address_hard_fail", False),
+        local=_local(values),
+        node_port_addresses=_node_port_addresses(get("nodeport_addresses", ())),
+        masquerade_all=get("masquerade_all", False),
+        masquerade_bit=settings.number("iptables_masquerade_bit", 14, 0, 31),
+        localhost_node_ports=get("iptables_localhost_nodeports", True),
+        sync_period_s=settings.seconds("iptables_sync_period", 30.0, positive=True),
+        min_sync_period_s=settings.min_sync_period(),
+        conntrack=ConntrackSettings(
+            max_per_core=settings.number("conntrack_max_per_core", 32768, 0),
+            min=settings.number("conntrack_min", 131072, 0),
+            tcp_timeout_established_s=settings.whole_seconds("conntrack_tcp_timeout_established", 86400),
+            tcp_timeout_close_wait_s=settings.whole_seconds("conntrack_tcp_timeout_close_wait", 3600),
+            tcp_be_liberal=get("conntrack_tcp_be_liberal", False),
+            udp_timeout_s=settings.whole_seconds("conntrack_udp_timeout", 0),
+            udp_timeout_stream_s=settings.whole_seconds("conntrack_udp_timeout_stream", 0),
+        ),
+        oom_score_adj=settings.number("oom_score_adj", -999, -1000, 1000),
+        external_ips_allowed=_gates(get("feature_gates", ())).get("AllowServiceExternalIPs", True),
+    )
+
+
+class _Checked:
+    """Numbers within their bounds."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = values
+
+    def number(self, key: str, default: int, low: int, high: int | None = None) -> int:
+        value = int(self._values.get(key, default))
+        if value < low or (high is not None and value > high):
+            bounds = f"{low} to {high}" if high is not None else f"{low} or more"
+            raise ConfigError(_flag(key), f"{value} is not in range", remedy=f"it takes {bounds}")
+        return value
+
+    def seconds(self, key: str, default: float, *, positive: bool = False) -> float:
+        value = float(self._values.get(key, default))
+        if value < 0 or (positive and value == 0):
+            raise ConfigError(_flag(key), f"{value:g}s is not in range", remedy="it takes a positive duration")
+        return value
+
+    def whole_seconds(self, key: str, default: int) -> int:
+        return round(self.seconds(key, default))
+
+    def min_sync_period(self) -> float:
+        value = self.seconds("iptables_min_sync_period", 0.0)
+        if value > self.seconds("iptables_sync_period", 30.0):
+            raise ConfigError(
+                "--iptables-min-sync-period", f"{value:g}s is longer than --iptables-sync-period", remedy="shorten it"
+            )
+        return value
+
+
+def _flag(key: str) -> str:
+    return "--" + key.replace("_", "-")
+
+
+def _node_name(override: str) -> str:
+    name = override.strip().lower()
+    if override and not name:
+        raise ConfigError("--hostname-override", "is blank", remedy="give the node's name, or leave the flag out")
+    return name or socket.gethostname().strip().lower()
+
+
+def _mode(mode: str) -> str:
+    if mode in ("", *MODES):
+        return mode or "iptables"
+    if mode in KUBE_PROXY_MODES:
+        raise ConfigError("--proxy-mode", f"{mode} is not in this version", remedy=f"use {', '.join(MODES)}")
+    raise ConfigError("--proxy-mode", f"{mode!r} is unknown", remedy=f"use {', '.join(MODES)}")
+
+
+def _bind_address(text: str) -> str:
+    if not text:
+        return ""
+    try:
+        return parse_ip(text)[1]
+    except ValueError:
+        raise ConfigError("--bind-address", f"{text!r} is not an IP address", remedy="write 0.0.0.0 or ::") from None
+
+
+def _with_port(address: str, port: int | None, flag: str) -> str:
+    """Apply the deprecated port flag to a bind address; 0 switches the server off."""
+    if port is None or not address:
+        return address
+    if not 0 <= port <= 65535:
+        raise ConfigError(flag, f"{port} is not a port", remedy="it takes 0 to 65535")
+    return f"{address.rpartition(':')[0]}:{port}" if port else ""
+
+
+def _local(values: Mapping[str, Any]) -> LocalSettings:
+    text = values.get("detect_local_mode") or DetectLocalMode.CLUSTER_CIDR
+    try:
+        mode = DetectLocalMode(text)
+    except ValueError:
+        known = ", ".join(DetectLocalMode)
+        raise ConfigError("--detect-local-mode", f"{text!r} is unknown", remedy=f"use one of {known}") from None
+    bridge = _interface(values, "pod_bridge_interface", required=mode is DetectLocalMode.BRIDGE_INTERFACE)
+    prefix = _interface(values, "pod_interface_name_prefix", required=mode is DetectLocalMode.INTERFACE_NAME_PREFIX)
+    return LocalSettings(mode, _cluster_cidrs(values.get("cluster_cidr", ())), bridge, prefix)
+
+
+def _interface(values: Mapping[str, Any], key: str, *, required: bool) -> str:
+    name = str(values.get(key) or "")
+    if required and not name:
+        raise ConfigError(
+            _flag(key), "is empty", remedy=f"--detect-local-mode {values.get('detect_local_mode')} needs it"
+        )
+    if name and not _INTERFACE.match(name):
+        raise ConfigError(_flag(key), f"{name!r} is not an interface name", remedy="use up to 15 plain characters")
+    return name
+
+
+def _cluster_cidrs(texts: tuple[str, ...]) -> tuple[tuple[Family, str], ...]:
+    cidrs: dict[Family, str] = {}
+    for text in texts:
+        try:
+            family, cidr = parse_cidr(text)
+        except ValueError:
+            raise ConfigError(
+                "--cluster-cidr", f"{text!r} is not a CIDR", remedy="write it like 10.244.0.0/16"
+            ) from None
+        if family in cidrs:
+            raise ConfigError("--cluster-cidr", f"{text!r} is a second {family} CIDR", remedy="give one per family")
+        cidrs[family] = cidr
+    return tuple(cidrs.items())
+
+
+def _node_port_addresses(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Check the values; what `primary` stands for is known only when the Node is."""
+    parse_node_port_addresses(texts, {})
+    return texts
+
+
+def _gates(texts: tuple[str, ...]) -> dict[str, bool]:
+    gates: dict[str, bool] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or value.lower() not in ("true", "false"):
+            raise ConfigError("--feature-gates", f"{text!r} is not NAME=true or NAME=false", remedy="write it so")
+        gates[name] = value.lower() == "true"
+    return gates

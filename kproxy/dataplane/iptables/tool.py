@@ -1,0 +1,109 @@
+"""Runs iptables-restore and iptables-save, and turns what they complain of into kproxy's errors."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from typing import TYPE_CHECKING
+
+from kproxy.dataplane.iptables.lock import lock_holder
+from kproxy.errors import FeatureMissing, KernelError, LockHeld, PermissionMissing, RestoreRefused
+from kproxy.plan.iptables.restore import Restore, SavedTable, parse_save
+
+if TYPE_CHECKING:
+    from kproxy.dataplane.iptables.binaries import Binaries
+    from kproxy.state.addresses import Family
+
+LOCK_WAIT_S = 5
+TIMEOUT_S = 900
+"""The nft variant needs minutes for big rulesets that somebody else made; beyond that something hangs."""
+
+_LINE = re.compile(r"\bline:? (\d+)")
+_MISSING = re.compile(
+    r"(Couldn't load|unknown option|Extension \S+ revision|missing kernel module|No such file or directory)"
+)
+
+
+class IptablesTool:
+    """The tools of one family and variant."""
+
+    def __init__(self, binaries: Binaries) -> None:
+        self._binaries = binaries
+
+    @property
+    def family(self) -> Family:
+        """The family these tools are for."""
+        return self._binaries.family
+
+    @property
+    def variant(self) -> str:
+        """Nft or legacy."""
+        return self._binaries.variant
+
+    def restore(self, restore: Restore) -> None:
+        """Apply a restore without touching anything else in its tables. Each table is applied as a whole.
+
+        Raises `LockHeld` after 5 s, `PermissionMissing`, `FeatureMissing`, or `RestoreRefused` with the line at fault.
+        """
+        # The nft variant knows no lock, but takes the option.
+        self._run([self._binaries.restore, "-w", str(LOCK_WAIT_S), "--noflush"], restore)
+
+    def save(self) -> dict[str, SavedTable]:
+        """Read all tables of this variant back."""
+        return parse_save(self._run([self._binaries.save]))
+
+    def has_chain(self, table: str, chain: str) -> bool:
+        """Tell whether a chain exists. Raises as `restore`, if that can't be found out."""
+        arguments = [self._binaries.iptables, "-w", str(LOCK_WAIT_S), "-t", table, "-S", chain, "1"]
+        try:
+            self._run(arguments)
+        except LockHeld:
+            raise
+        except KernelError as error:
+            if re.search(r"No chain/target/match|does not exist|incompatible", str(error)):
+                return False
+            raise
+        return True
+
+    def _run(self, arguments: list[str], restore: Restore | None = None) -> str:
+        try:
+            done = subprocess.run(
+                arguments,
+                input=restore.text if restore else "",
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=TIMEOUT_S,
+            )
+        except FileNotFoundError:
+            raise FeatureMissing(f"{arguments[0]} is gone", remedy="install the package iptables") from None
+        except subprocess.TimeoutExpired:
+            raise KernelError(f"{arguments[0]} did not finish in {TIMEOUT_S} s") from None
+        if done.returncode:
+            raise explain_failure(arguments[0], done.returncode, done.stderr, restore)
+        return done.stdout
+
+
+def explain_failure(program: str, code: int, stderr: str, restore: Restore | None = None) -> KernelError:
+    """Return the error for a tool that exited with `code` and printed `stderr`."""
+    name = program.rpartition("/")[2]
+    said = next((line.strip() for line in stderr.splitlines() if line.strip()), f"exit code {code}")
+    if "xtables lock" in stderr:
+        holder = lock_holder() or "another program"
+        return LockHeld(
+            f"{name}: the xtables lock is held by {holder}", remedy="kproxy tries again; end that program if it hangs"
+        )
+    if "ermission denied" in stderr or "peration not permitted" in stderr:
+        return PermissionMissing(
+            f"{name}: permission denied", remedy="run as root, or with the capability CAP_NET_ADMIN"
+        )
+    found = _LINE.search(stderr)
+    line = int(found.group(1)) if found else None
+    at = ""
+    if restore is not None and line is not None and 0 < line <= len(restore.lines):
+        at = f" at {restore.lines[line - 1]!r}"
+    if _MISSING.search(stderr):
+        return FeatureMissing(
+            f"{name}: {said}{at}", remedy="the kernel or the package iptables lacks what this rule needs"
+        )
+    return RestoreRefused(f"{name}: {said}{at}", line=line)

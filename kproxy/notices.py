@@ -1,0 +1,51 @@
+"""What the log says about objects: what is refused and why, what is mended, what goes to DNS. Each once."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from kproxy.metrics.registry import Metrics
+    from kproxy.state.cluster import ClusterState
+
+log = logging.getLogger(__name__)
+
+SHOWN = 20
+"""Lines of one kind in one go; the rest is counted."""
+
+
+class Notices:
+    """Compares with what was said before, and says what is new."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._problems: dict[str, None] = {}
+        self._warnings: dict[str, None] = {}
+        self._dns: dict[str, str] = {}
+        self.told = False
+
+    def tell(self, state: ClusterState, problems: Iterable[Exception]) -> None:
+        """Log what changed since the last call, and count the problems there are at present."""
+        now = dict.fromkeys(str(problem) for problem in problems)
+        self._metrics.source_errors.set(len(now))
+        _lines(logging.ERROR, "refused: %s", [text for text in now if text not in self._problems])
+        _lines(logging.INFO, "mended: %s", [text for text in self._problems if text not in now])
+        self._problems = now
+        warnings = dict.fromkeys(state.warnings())
+        _lines(logging.WARNING, "%s", [text for text in warnings if text not in self._warnings])
+        self._warnings = warnings
+        dns = state.handed_to_dns()
+        new = [f"{key} ({why})" for key, why in dns.items() if self._dns.get(key) != why]
+        _lines(logging.INFO, "no rules, handed to DNS: %s", new)
+        self._dns = dns
+        self.told = True
+
+
+def _lines(level: int, form: str, texts: list[str]) -> None:
+    for text in texts[:SHOWN]:
+        log.log(level, form, text)
+    if len(texts) > SHOWN:
+        log.log(level, form, f"... and {len(texts) - SHOWN} more")

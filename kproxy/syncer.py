@@ -1,0 +1,188 @@
+"""One sync: plan what changed, make the kernel hold it, then conntrack, health checks and metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from kproxy.dataplane import conntrack
+from kproxy.dataplane.addresses import local_addresses
+from kproxy.errors import KernelError, ObjectError
+from kproxy.health.service import desired_listeners
+from kproxy.health.service_listeners import ServiceHealthListeners
+from kproxy.plan.family import FamilyPlan
+from kproxy.plan.node_ports import parse_node_port_addresses
+from kproxy.plan.stale_flows import changed_frontends
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from kproxy.config import Config
+    from kproxy.dataplane.mode import Proxier, Synced
+    from kproxy.health.shared import ProxierHealth
+    from kproxy.metrics.registry import Metrics
+    from kproxy.plan.stale_flows import ServingEndpoints
+    from kproxy.state.addresses import Family
+    from kproxy.state.cluster import ClusterState
+
+log = logging.getLogger(__name__)
+
+
+class Syncer:
+    """Brings all families in step with the state. `sync` is for one task at a time."""
+
+    def __init__(
+        self,
+        config: Config,
+        state: ClusterState,
+        proxiers: Sequence[Proxier],
+        health: ProxierHealth,
+        metrics: Metrics,
+    ) -> None:
+        self._config = config
+        self._state = state
+        self._proxiers = proxiers
+        self._health = health
+        self._metrics = metrics
+        self._listeners: ServiceHealthListeners | None = None
+        self._plans = {proxier.family: FamilyPlan(proxier.family, proxier.unsupported) for proxier in proxiers}
+        self._udp_cleaned: dict[Family, ServingEndpoints] = {}
+        self._failing: dict[Family, str] = {}
+
+    async def sync(self, *, full: bool = False) -> bool:
+        """Run one sync of every family; return whether all succeeded. A failed family leaves the others alone."""
+        try:
+            addresses = await asyncio.to_thread(local_addresses)
+        except KernelError as error:
+            for proxier in self._proxiers:
+                self._failed(proxier.family, error)
+            return False
+        keys = self._plan()
+        for proxier in self._proxiers:
+            proxier.configure(self._state.node, addresses[proxier.family])
+            self._health.started(proxier.family, time.monotonic())
+        outcomes = await asyncio.gather(*(self._sync_family(proxier, full, keys) for proxier in self._proxiers))
+        self._serve_health_checks(addresses)
+        await asyncio.gather(
+            *(
+                self._clean_conntrack(proxier.family, addresses[proxier.family])
+                for proxier, succeeded in zip(self._proxiers, outcomes, strict=True)
+                if succeeded
+            )
+        )
+        return all(outcomes)
+
+    async def intact(self) -> bool:
+        """Tell whether every family's rules are still there; a family that can't be looked at counts as intact."""
+        return all(await asyncio.gather(*(self._family_intact(proxier) for proxier in self._proxiers)))
+
+    def close(self) -> None:
+        """Stop serving health checks; the rules stay."""
+        if self._listeners is not None:
+            self._listeners.close()
+
+    def problems(self) -> list[ObjectError]:
+        """Return the Services that this kernel can't or won't serve, each once."""
+        found = [plan.refused for plan in self._plans.values()] + [proxier.refused for proxier in self._proxiers]
+        return [problem for refused in found for problem in refused.values()]
+
+    def _plan(self) -> int:
+        """Plan again what changed; return the number of Services."""
+        dirty, node_changed = self._state.take_dirty()
+        if node_changed:
+            node = self._state.node
+            self._health.node_changed(deleting=node.deleting, tainted=node.tainted)
+            dirty |= self._state.services.keys()
+        for proxier in self._proxiers:
+            plan = self._plans[proxier.family]
+            plan.update(self._state, dirty)
+            for key in dirty:
+                proxier.set_service(key, plan.intents.get(key, ()), plan.health_check_node_port(key))
+        return len(dirty)
+
+    def _serve_health_checks(self, addresses: Mapping[Family, tuple[str, ...]]) -> None:
+        if self._listeners is None:
+            # The addresses are looked at once, as in kube-proxy, but only now is it known what `primary` stands for.
+            node_ports = parse_node_port_addresses(self._config.node_port_addresses, self._state.node.ips)
+            families = [family for family in self._plans if not node_ports.matches_all(family)]
+            restricted = [
+                ip_address(ip) for family in families for ip in node_ports.matching(family, addresses[family])
+            ]
+            self._listeners = ServiceHealthListeners(self._health, addresses=restricted)
+        plans = self._plans.values()
+        self._listeners.sync(desired_listeners(wish for plan in plans for wish in plan.service_health()))
+
+    async def _sync_family(self, proxier: Proxier, full: bool, services: int) -> bool:
+        family, start = proxier.family, time.monotonic()
+        try:
+            synced = await asyncio.to_thread(proxier.sync, full=full)
+        except KernelError as error:
+            self._failed(family, error)
+            return False
+        seconds = time.monotonic() - start
+        if self._failing.pop(family, ""):
+            log.info("%s: syncing works again", family)
+        self._succeeded(proxier, synced, seconds, services)
+        return True
+
+    def _failed(self, family: Family, error: KernelError) -> None:
+        self._health.failed(family, time.monotonic())
+        metrics = self._metrics.family(family)
+        metrics.sync_failures.inc()
+        metrics.iptables_restore_failures.inc()
+        if self._failing.get(family) != str(error):
+            self._failing[family] = str(error)
+            log.error("%s: sync failed, the last good rules stay: %s", family, error)
+
+    def _succeeded(self, proxier: Proxier, synced: Synced, seconds: float, services: int) -> None:
+        family = proxier.family
+        self._health.synced(family, time.monotonic())
+        metrics = self._metrics.family(family)
+        metrics.observe_sync("full" if synced.full else "partial", seconds)
+        metrics.sync_last_timestamp.set_to_current_time()
+        counts = proxier.count_rules()
+        for table, gauge in metrics.iptables_rules.items():
+            gauge.set(counts.get(table, 0))
+        for table, gauge in metrics.iptables_rules_last_sync.items():
+            gauge.set(synced.rules_written.get(table, 0))
+        internal, external = self._plans[family].no_local_endpoints()
+        metrics.no_local_endpoints["internal"].set(internal)
+        metrics.no_local_endpoints["external"].set(external)
+        level = logging.INFO if synced.changed_anything else logging.DEBUG
+        log.log(
+            level,
+            "%s: %s sync in %.0f ms (%d Services looked at): wrote %s, deleted %d",
+            *(family, "full" if synced.full else "partial", seconds * 1000),
+            *(services, synced.written or "nothing", synced.deleted),
+        )
+
+    async def _clean_conntrack(self, family: Family, addresses: tuple[str, ...]) -> None:
+        current = self._plans[family].serving_udp()
+        frontends = changed_frontends(self._udp_cleaned.get(family), current)
+        if not frontends:
+            return
+        node_ports = parse_node_port_addresses(self._config.node_port_addresses, self._state.node.ips)
+        metrics = self._metrics.family(family)
+        start = time.monotonic()
+        try:
+            deleted = await asyncio.to_thread(
+                conntrack.delete_stale, family, frontends, node_ports.matching(family, addresses)
+            )
+        except KernelError as error:
+            log.error("%s: stale UDP flows can't be deleted: %s", family, error)
+            return
+        metrics.conntrack_sync_duration.observe(time.monotonic() - start)
+        metrics.conntrack_deleted_entries.inc(deleted)
+        self._udp_cleaned[family] = current
+        if deleted:
+            log.info("%s: deleted %d stale UDP flows", family, deleted)
+
+    async def _family_intact(self, proxier: Proxier) -> bool:
+        try:
+            return await asyncio.to_thread(proxier.intact)
+        except KernelError as error:
+            log.warning("%s: the rules can't be looked at: %s", proxier.family, error)
+            return True
