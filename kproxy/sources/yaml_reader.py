@@ -93,7 +93,9 @@ def yaml_events(text: bytes) -> Iterator[Callable[[], Any]]:
     except yaml.MarkedYAMLError as error:
         mark: Any = error.problem_mark or error.context_mark
         words = " ".join(part for part in (error.problem, error.context) if part)
-        raise YamlError(mark.line if mark else 0, f"not YAML: {printable(words, 200)}") from None
+        # libyaml's end of a text is the line after it.
+        line = min(mark.line, text.rstrip().count(b"\n")) if mark else 0
+        raise YamlError(line, f"not YAML: {printable(words, 200)}") from None
 
 
 _NO_KEY: Final = object()
@@ -128,7 +130,7 @@ class _Tree:
                 value = event.value
                 # implicit[0]: plain and without a tag.
                 if not event.implicit[0]:
-                    if event.tag is not None:
+                    if event.tag is not None and event.tag != "!":
                         value = _converted(event)
                 elif not value or value[0] in SPECIAL_FIRST:
                     value = _converted(event)

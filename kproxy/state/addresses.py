@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import enum
 import ipaddress
+import re
+
+_IPV4 = re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!\Z)|\Z)){4}", re.ASCII)
+"""A canonical IPv4 address: what nearly every object holds, told much faster than by the standard library."""
 
 
 class Family(enum.StrEnum):
@@ -27,6 +31,8 @@ def parse_ip(text: str) -> tuple[Family, str]:
     An IPv4-mapped IPv6 address and a scoped one (`fe80::1%eth0`) are refused: neither can stand in a rule.
     Raises ValueError.
     """
+    if _IPV4.fullmatch(text):
+        return Family.IPV4, text
     ip = ipaddress.ip_address(text)
     if ip.version == 4:
         return Family.IPV4, str(ip)

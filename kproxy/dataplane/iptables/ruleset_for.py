@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kproxy.plan.iptables.ruleset import IptablesRuleset, NodePortDispatch
+from kproxy.plan.iptables.ruleset import IptablesRuleset
 from kproxy.plan.iptables.service import RenderOptions
+from kproxy.plan.iptables.shared import NodePortDispatch
 from kproxy.plan.local_traffic import local_traffic
 from kproxy.plan.node_ports import parse_node_port_addresses
 from kproxy.rulebook import iptables_skeleton

@@ -24,6 +24,10 @@ FAN_OUT_BITS = 4
 """A split makes up to 16 branches: a level costs 16 comparisons at the most."""
 
 
+ONE_BY_ONE = 256
+"""Up to so many new and gone keys are put into the sorted list one by one."""
+
+
 class Branch(NamedTuple):
     """Keys with a common prefix: those from `first` to `first + 2**bits - 1`."""
 
@@ -50,9 +54,11 @@ class DispatchTree:
         self._match = match
         self._keys: list[int] = []
         self._rules: dict[int, dict[str, tuple[str, ...]]] = {}
-        self._stale_order = False
+        self._appeared: set[int] = set()
+        self._vanished: set[int] = set()
         self._dirty: set[int] = set()
         self._leaves: dict[Branch, tuple[str, ...]] = {}
+        self._jumps: dict[Branch, tuple[str, str]] = {}
 
     def put(self, key: int, owner: str, rules: tuple[str, ...]) -> None:
         """Set the rules that `owner` has under `key`; none removes them."""
@@ -62,21 +68,19 @@ class DispatchTree:
         if rules:
             if owners is None:
                 self._rules[key] = {owner: rules}
-                self._stale_order = True
+                self._note(key, self._appeared, self._vanished)
             else:
                 owners[owner] = rules
         elif owners is not None:
             owners.pop(owner, None)
             if not owners:
                 del self._rules[key]
-                self._stale_order = True
+                self._note(key, self._vanished, self._appeared)
         self._dirty.add(key)
 
     def render(self) -> Chains:
         """Return the tree as it is now."""
-        if self._stale_order:
-            self._keys = sorted(self._rules)
-            self._stale_order = False
+        self._sort_keys()
         dirty = sorted(self._dirty)
         self._dirty.clear()
         kept, self._leaves = self._leaves, {}
@@ -98,13 +102,32 @@ class DispatchTree:
                 if end - start == 1:
                     rules.extend(leaf(child, start, end))
                 else:
-                    name = dispatch_chain(self._label(child))
+                    name, jump = self._jump(child)
                     branches[name] = node(child, start, end)
-                    rules.append(f"{self._match(child)} -j {name}")
+                    rules.append(jump)
             return tuple(rules)
 
         everything = Branch(0, 128)
         return Chains(node(everything, 0, len(self._keys)), branches)
+
+    def _note(self, key: int, news: set[int], opposite: set[int]) -> None:
+        """Note that a key appeared or vanished, unless that only undoes the opposite."""
+        if key in opposite:
+            opposite.remove(key)
+        else:
+            news.add(key)
+
+    def _sort_keys(self) -> None:
+        """Bring the sorted keys up to date: one by one for a few, all at once for many."""
+        if len(self._appeared) + len(self._vanished) > ONE_BY_ONE:
+            self._keys = sorted(self._rules)
+        else:
+            for key in self._vanished:
+                del self._keys[bisect.bisect_left(self._keys, key)]
+            for key in self._appeared:
+                bisect.insort(self._keys, key)
+        self._appeared.clear()
+        self._vanished.clear()
 
     def _split(self, low: int, high: int) -> Iterable[tuple[Branch, int, int]]:
         """Divide keys[low:high] at the highest bits in which they differ."""
@@ -116,6 +139,14 @@ class DispatchTree:
             end = bisect.bisect_left(keys, first + (1 << bits), low, high)
             yield Branch(first, bits), low, end
             low = end
+
+    def _jump(self, branch: Branch) -> tuple[str, str]:
+        """Return the name of a branch's chain and the rule that leads there; remembered, as most branches stay."""
+        known = self._jumps.get(branch)
+        if known is None:
+            name = dispatch_chain(self._label(branch))
+            known = self._jumps[branch] = (name, f"{self._match(branch)} -j {name}")
+        return known
 
     def _leaf_rules(self, keys: list[int]) -> tuple[str, ...]:
         found: dict[str, None] = {}
@@ -150,4 +181,8 @@ def port_tree(protocol: str) -> DispatchTree:
 
 def address_key(ip: str) -> int:
     """Return an address as the key of an address tree."""
-    return int(ipaddress.ip_address(ip))
+    if ":" in ip:
+        return int(ipaddress.IPv6Address(ip))
+    # The address is canonical already; checking it again would be a fifth of the time of a full render.
+    first, second, third, fourth = ip.split(".")
+    return int(first) << 24 | int(second) << 16 | int(third) << 8 | int(fourth)

@@ -47,6 +47,7 @@ class PortRules(msgspec.Struct):
     KUBE-PROXY-FIREWALL. `hairpins` are endpoint IPs that may meet themselves.
     """
 
+    protocol: str
     chains: dict[str, tuple[str, ...]]
     addresses: list[tuple[str, str]]
     node_ports: list[tuple[int, str]]
@@ -73,7 +74,7 @@ class _PortRenderer:
         self.external = names.EXTERNAL_PREFIX + digest
         self.firewall = names.FIREWALL_PREFIX + digest
         hairpins = tuple(dict.fromkeys(endpoint.ip for endpoint in intent.selection.reachable))
-        self.out = PortRules({}, [], [], [], [], [], hairpins)
+        self.out = PortRules(port.protocol, {}, [], [], [], [], [], hairpins)
 
     def render(self) -> PortRules:
         """Return the rules, in kube-proxy's order of emission."""
