@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import time
@@ -45,6 +46,8 @@ def run_agent(config: Config) -> None:
         start_metrics_server(config.metrics_bind_address, metrics, config.proxy_mode, hard_fail=hard_fail),
         start_healthz_server(config.healthz_bind_address, health, metrics, hard_fail=hard_fail),
     ]
+    # Until the first sync is done nearly every new object lives on, and looking for garbage would double the time.
+    gc.disable()
     try:
         asyncio.run(Agent(config, source, proxiers, health, metrics).run())
     finally:
@@ -141,6 +144,9 @@ class Agent:
         succeeded = await self._syncer.sync(full=full)
         self._full = self._full or (full and not succeeded)
         self._schedule.finish(time.monotonic(), failed=not succeeded)
+        if not gc.isenabled():
+            gc.freeze()
+            gc.enable()
         self._notices.tell(self._state, [*self._source_problems, *self._state.problems(), *self._syncer.problems()])
 
     async def _look(self) -> None:

@@ -44,10 +44,10 @@ class Pieces(NamedTuple):
 
 
 class NotJson(Exception):
-    """A text that is not JSON: at which byte, and what is wrong."""
+    """A text that is not JSON: at which byte, and what is wrong. `trailing`: a whole value ends just before."""
 
-    def __init__(self, at: int, what: str) -> None:
-        self.at, self.what = at, what
+    def __init__(self, at: int, what: str, *, trailing: bool = False) -> None:
+        self.at, self.what, self.trailing = at, what, trailing
 
 
 def normalised(data: bytes) -> bytes:
@@ -181,23 +181,33 @@ def _value(view: memoryview, begin: int) -> tuple[int, _List | None]:
         return end, None
 
 
-_TRAILING = re.compile(r"trailing characters \(byte (\d+)\)")
 _AT_BYTE = re.compile(r"(?:JSON is malformed: )?(.*) \(byte (\d+)\)")
 
 
 def _end(view: memoryview, begin: int) -> int:
+    """Return the end of the JSON value that begins at `begin`, the space behind it included."""
+    error = _json_error(view[begin:], begin)
+    if error is None:
+        return len(view)
+    if not error.trailing:
+        raise error
+    # msgspec names the byte behind the first one that is too much.
+    return error.at - 1 if _json_error(view[begin : error.at - 1], begin) is None else error.at
+
+
+def _json_error(text: memoryview, begin: int) -> NotJson | None:
+    """Return why a text that stands at `begin` is not one JSON value."""
     try:
-        msgspec.json.decode(view[begin:], type=msgspec.Raw)
+        msgspec.json.decode(text, type=msgspec.Raw)
     except msgspec.DecodeError as error:
-        message = str(error)
-        if trailing := _TRAILING.search(message):
-            return begin + int(trailing[1])
-        fault = _AT_BYTE.fullmatch(message)
-        what, at = (fault[1], begin + int(fault[2])) if fault else (message, len(bytes(view).rstrip()))
-        raise NotJson(at, f"not JSON: {what}") from None
+        fault = _AT_BYTE.fullmatch(str(error))
+        if fault is None:
+            return NotJson(begin + len(bytes(text).rstrip()), f"not JSON: {error}")
+        trailing = fault[1].startswith("trailing")
+        return NotJson(begin + int(fault[2]), f"not JSON: {fault[1]}", trailing=trailing)
     except RecursionError:
-        raise NotJson(begin, "not JSON: nested too deeply") from None
-    return len(view)
+        return NotJson(begin, "not JSON: nested too deeply")
+    return None
 
 
 _FIRST_ITEM = re.compile(rb'"items"[ \t\n]*:[ \t\n]*\[[ \t\n]*')

@@ -1,7 +1,8 @@
 """Reads legacy tables through python-iptables (the extra `legacy-reader`): a second pair of eyes beside iptables-save.
 
 python-iptables reads a whole table by libiptc, sees legacy tables only, and ignores the xtables lock; so the lock is
-taken around each look, or it could see a table in the middle of somebody's change.
+taken around each look, or it could see a table in the middle of somebody's change. It also mixes the families' targets
+up, so one process must read one family only.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def read_chains(family: Family, table: str) -> dict[str, list[str]]:
         import iptc
     except ImportError:
         raise FeatureMissing("python-iptables is not installed", remedy="pip install 'kproxy[legacy-reader]'") from None
-    kind = iptc.Table if family is Family.IPV4 else iptc.Table6
+    kind = iptc.Table if family == Family.IPV4 else iptc.Table6
     with xtables_lock():
         try:
             held = kind(table)

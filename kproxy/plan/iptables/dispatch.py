@@ -1,4 +1,4 @@
-"""A dispatch tree: finds the rules for an address (or a port) in a few dozen steps instead of in thousands.
+"""A dispatch tree: finds the rules for an address (or a port) in a hundred steps or so instead of in thousands.
 
 Up to `LIMIT` keys the rules stand flat in the root, as kube-proxy writes them. Beyond, keys with a common prefix
 move into a chain of their own, reached by one rule that matches the prefix. The tree is a function of its keys
@@ -17,7 +17,7 @@ from kproxy.state.addresses import Family
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-LIMIT = 64
+LIMIT = 256
 """Keys that a chain may hold before it is split."""
 
 FAN_OUT_BITS = 4
