@@ -38,11 +38,17 @@ def restore(
     updates: Mapping[ChainKey, Rules],
     deletions: Iterable[ChainKey] = (),
     jumps: Mapping[str, Iterable[Jump]] | None = None,
+    lifted: Mapping[ChainKey, Rules] | None = None,
 ) -> Restore:
     """Build the input that rewrites `updates`, deletes `deletions` and inserts `jumps` (by table).
 
     A table that nothing changes in is left out. Chains are declared in descending order of their names: the nft
     variant keeps its chains in a sorted list that it walks from the head, which makes any other order quadratic.
+
+    Tables are committed one after the other, filter first: what is refused from now on is refused before nat stops
+    translating it. `lifted` are rules that the kernel holds and `updates` leave out of filter chains: they have to go
+    after nat has changed, or for a moment a packet would be neither refused nor translated. So filter comes twice
+    then: with the old and the new rules, and at last without the old ones.
     """
     by_table: dict[str, list[tuple[str, Rules]]] = {table: [] for table in TABLES}
     gone: dict[str, list[str]] = {table: [] for table in TABLES}
@@ -51,7 +57,12 @@ def restore(
     for table, chain in deletions:
         gone[table].append(chain)
     lines: list[str] = []
-    for table in TABLES:
+    tables: tuple[str, ...] = TABLES
+    if lifted and by_table["nat"]:
+        kept = [(chain, (*rules, *lifted.get(("filter", chain), ()))) for chain, rules in by_table["filter"]]
+        lines += _table("filter", kept, [], [])
+        tables = ("nat", "filter", "mangle")
+    for table in tables:
         new_jumps = list((jumps or {}).get(table, ()))
         if by_table[table] or gone[table] or new_jumps:
             lines += _table(table, by_table[table], gone[table], new_jumps)

@@ -104,7 +104,7 @@ class IptablesRuleset:
         self._assemble()
         updates = self._tracker.updates()
         deletions = self._tracker.deletions()
-        return restore(updates, deletions, self._missing_jumps), updates, deletions
+        return restore(updates, deletions, self._missing_jumps, self._lifted(updates)), updates, deletions
 
     def applied(self, updates: Mapping[ChainKey, Rules], deletions: Iterable[ChainKey]) -> None:
         """Record that a difference is in the kernel."""
@@ -136,6 +136,18 @@ class IptablesRuleset:
                 if chain in rules.chains or rule in single or any(rule in lines for lines in shared):
                     return key
         return None
+
+    def _lifted(self, updates: Mapping[ChainKey, Rules]) -> dict[ChainKey, Rules]:
+        """Return the rules of filter chains that the kernel holds, as far as known, and the updates drop."""
+        found: dict[ChainKey, Rules] = {}
+        for key, rules in updates.items():
+            held = self._tracker.actual.get(key)
+            if key[0] == "filter" and isinstance(held, tuple):
+                wanted = set(rules)
+                gone = tuple(rule for rule in held if rule not in wanted)
+                if gone:
+                    found[key] = gone
+        return found
 
     def _use(self, options: RenderOptions) -> None:
         if options != self._options:
