@@ -1,0 +1,1 @@
+"""Stories in plain YAML, one directory each, and the demo that plays them with real packets."""
