@@ -21,8 +21,6 @@ NOTICED_WITHIN_S = 10.0
 IN_A_ROW = 24
 #: How long it goes on after that, judged strictly.
 LINGER_S = 0.8
-#: Who answers in the lab for addresses that nobody has: a packet that got there was not handled by the node.
-NOBODY = "world"
 
 
 @dataclass(slots=True)
@@ -38,7 +36,6 @@ class Step:
     shares: Counter[str] = field(default_factory=Counter)
     connections: int = 0
     refused: int = 0
-    unhandled: int = 0
     first_s: float | None = None
     last_s: float | None = None
     wrong: Counter[str] = field(default_factory=Counter)
@@ -62,11 +59,7 @@ class Step:
             self.last_s = max(moment.began - written, self.last_s or 0.0)
         if new or (old and not settled):
             return
-        if answer.who == NOBODY and not self.before and not settled:
-            # iptables' tables change one after the other: the refusal is gone, and the translation not yet there.
-            self.unhandled += 1
-        else:
-            self.wrong[f"{answer}{' after the change had settled' if settled and old else ''}"] += 1
+        self.wrong[f"{answer}{' after the change had settled' if settled and old else ''}"] += 1
 
 
 def scale(

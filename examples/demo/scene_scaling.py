@@ -45,7 +45,7 @@ def play(stage: Stage, view: View) -> None:
         contextlib.closing(_conversation(stage, "udp", 443, leaving)) as udp,
     ):
         steps, moved = _scale(stage, view, udp)
-        _tell(stage, view, steps, _Conversation(tcp.opened.who, tcp.ask()), _Conversation(udp.opened.who, moved))
+        _tell(stage, view, _Conversation(tcp.opened.who, tcp.ask()), _Conversation(udp.opened.who, moved))
     view.pause(3.0)
 
 
@@ -106,14 +106,8 @@ def _move(stage: Stage, udp: Held, pod: str) -> Answer:
     return last
 
 
-def _tell(stage: Stage, view: View, steps: list[Step], tcp: _Conversation, udp: _Conversation) -> None:
+def _tell(stage: Stage, view: View, tcp: _Conversation, udp: _Conversation) -> None:
     """Say what became of the conversations that began before all this."""
-    unhandled = sum(step.unhandled for step in steps)
-    if unhandled:
-        view.say(
-            f"{unhandled} connections left node-a as they were, in the moment in which the refusal was gone and the "
-            "pods were not there yet: iptables changes one table after the other."
-        )
     stayed, moved = tcp.last.who == tcp.began_with, udp.last.who == SIZES[2][0]
     stage.count(0, [] if stayed else [f"the TCP conversation with {tcp.began_with}: {tcp.last}"])
     stage.count(0, [] if moved else [f"the UDP conversation with {udp.began_with}: {udp.last}"])
