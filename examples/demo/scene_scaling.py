@@ -44,7 +44,7 @@ def play(stage: Stage, view: View) -> None:
         contextlib.closing(_conversation(stage, "tcp", 80, leaving)) as tcp,
         contextlib.closing(_conversation(stage, "udp", 443, leaving)) as udp,
     ):
-        steps, moved = _scale(stage, view, udp)
+        moved = _scale(stage, view, udp)
         _tell(stage, view, _Conversation(tcp.opened.who, tcp.ask()), _Conversation(udp.opened.who, moved))
     view.pause(3.0)
 
@@ -57,8 +57,8 @@ class _Conversation:
     last: Answer
 
 
-def _scale(stage: Stage, view: View, udp: Held) -> tuple[list[Step], Answer]:
-    """Go through SIZES; returns the steps, and what came of the UDP conversation when its pod left."""
+def _scale(stage: Stage, view: View, udp: Held) -> Answer:
+    """Go through SIZES; returns what came of the UDP conversation when its pod left."""
     done: list[Step] = []
     moved = udp.opened
     with (
@@ -72,7 +72,7 @@ def _scale(stage: Stage, view: View, udp: Held) -> tuple[list[Step], Answer]:
             scale(stage, (inside, outside), done[-1], write, lambda: show(looks.steps(done, PODS)))
             if len(after) == 1:
                 moved = _move(stage, udp, after[0])
-    return done, moved
+    return moved
 
 
 def _writer(stage: Stage, pods: tuple[str, ...]) -> Callable[[], float]:

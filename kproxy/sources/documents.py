@@ -176,7 +176,7 @@ def _value(view: memoryview, begin: int) -> tuple[int, _List | None]:
         end = _end(view, begin)
     try:
         return end, msgspec.json.decode(view[begin:end], type=_List)
-    except (msgspec.ValidationError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError):
         # Not a List; decode.py will say what is wrong with it.
         return end, None
 
@@ -203,7 +203,7 @@ def _json_error(text: memoryview, begin: int) -> NotJson | None:
         fault = _AT_BYTE.fullmatch(str(error))
         if fault is None:
             return NotJson(begin + len(bytes(text).rstrip()), f"not JSON: {error}")
-        trailing = fault[1].startswith("trailing")
+        trailing = fault[1] == "trailing characters"
         return NotJson(begin + int(fault[2]), f"not JSON: {fault[1]}", trailing=trailing)
     except RecursionError:
         return NotJson(begin, "not JSON: nested too deeply")

@@ -10,7 +10,7 @@ Commands arrive as JSON lines on standard input, one answer line each:
 and the end of standard input ends the server. To a client it answers, after the first bytes it gets:
     TCP, SCTP  one JSON line per line received, for as long as the connection stays open;
                to "GET ..." one HTTP response, so that curl works
-    UDP        one JSON datagram per datagram
+    UDP        one JSON datagram per datagram, but none to "only NAME..." when its own name is not among them
 """
 
 from __future__ import annotations
@@ -149,6 +149,9 @@ class Server:
                 data, ancillary, _, peer = sock.recvmsg(2048, 256)
             except OSError:
                 return
+            words = data.split()
+            if words[:1] == [b"only"] and who.encode() not in words[1:]:
+                continue
             at, reply_from = _reached_at(ancillary, family)
             answer = {
                 "who": who,

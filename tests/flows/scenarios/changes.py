@@ -97,17 +97,21 @@ def _opened(flow: Held, by: set[str]) -> str:
 
 def _still(held: Held, who: str, when: str) -> None:
     for _ in range(3):
-        answer = held.ask()
+        answer = held.ask(timeout_s=1.0)
         assert answer.who == who, f"{when}, the flow that {who} answers: {answer}"
 
 
 def _becomes(flow: Held, who: str) -> None:
-    """The flow, from its one source port, comes to be answered by `who`."""
+    """The flow, from its one source port, comes to be answered by `who`.
+
+    Nobody else may answer meanwhile: an answer that is under way when the flow's entry is deleted makes a new entry, the
+    other way round, which the flow's next packet then belongs to. The real kube-proxy would run into that as well.
+    """
     last = flow.opened
 
     def arrived() -> bool:
         nonlocal last
-        last = flow.ask()
+        last = flow.ask(f"only {who}", timeout_s=0.1)
         return last.who == who
 
     try:
