@@ -104,8 +104,8 @@ def _still(held: Held, who: str, when: str) -> None:
 def _becomes(flow: Held, who: str) -> None:
     """The flow, from its one source port, comes to be answered by `who`.
 
-    Nobody else may answer meanwhile: an answer that is under way when the flow's entry is deleted makes a new entry, the
-    other way round, which the flow's next packet then belongs to. The real kube-proxy would run into that as well.
+    Nobody else may answer meanwhile: an answer that is under way when the flow's entry is deleted makes a new entry,
+    the other way round, which the flow's next packet then belongs to. That race is not the proxy's.
     """
     last = flow.opened
 
