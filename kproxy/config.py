@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 import socket
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from kproxy.errors import ConfigError
+from kproxy.health.bind import parse_bind
 from kproxy.plan.local_traffic import DetectLocalMode, LocalSettings
 from kproxy.plan.node_ports import parse_node_port_addresses
 from kproxy.plan.sysctls import ConntrackSettings
@@ -65,8 +66,8 @@ def build_config(values: Mapping[str, Any]) -> Config:
         proxy_mode=_mode(get("proxy_mode", "")),
         iptables_variant=get("iptables_variant", "auto"),
         bind_address=_bind_address(get("bind_address", "")),
-        healthz_bind_address=_with_port(get("healthz_bind_address", ""), get("healthz_port"), "--healthz-port"),
-        metrics_bind_address=_with_port(get("metrics_bind_address", ""), get("metrics_port"), "--metrics-port"),
+        healthz_bind_address=_listen(values, "healthz", 10256),
+        metrics_bind_address=_listen(values, "metrics", 10249),
         bind_address_hard_fail=get("bind_address_hard_fail", False),
         local=_local(values),
         node_port_addresses=_node_port_addresses(get("nodeport_addresses", ())),
@@ -148,13 +149,16 @@ def _bind_address(text: str) -> str:
         raise ConfigError("--bind-address", f"{text!r} is not an IP address", remedy="write 0.0.0.0 or ::") from None
 
 
-def _with_port(address: str, port: int | None, flag: str) -> str:
-    """Apply the deprecated port flag to a bind address; 0 switches the server off."""
-    if port is None or not address:
-        return address
-    if not 0 <= port <= 65535:
-        raise ConfigError(flag, f"{port} is not a port", remedy="it takes 0 to 65535")
-    return f"{address.rpartition(':')[0]}:{port}" if port else ""
+def _listen(values: Mapping[str, Any], server: str, default_port: int) -> str:
+    """Return the bind address of a server ("" switches it off), its deprecated port flag applied."""
+    address: str = values.get(f"{server}_bind_address", "")
+    port: int | None = values.get(f"{server}_port")
+    if port is not None and not 0 <= port <= 65535:
+        raise ConfigError(f"--{server}-port", f"{port} is not a port", remedy="it takes 0 to 65535")
+    if not address or port == 0:
+        return ""
+    bind = parse_bind(address, field=f"--{server}-bind-address", default_port=default_port)
+    return str(bind if port is None else replace(bind, port=port))
 
 
 def _local(values: Mapping[str, Any]) -> LocalSettings:

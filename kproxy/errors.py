@@ -20,11 +20,19 @@ and exits with 1 (`ConfigError`: 2); it never prints a traceback for one of thes
 from __future__ import annotations
 
 
+def one_line(text: str) -> str:
+    """Return text fit for one line of a log or terminal: line breaks become spaces, the rest is escaped."""
+    if text.isprintable():
+        return text
+    text = " ".join(text.split("\n"))
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
 class KproxyError(Exception):
     """The root. `remedy`, when there is one, is appended to the text after a colon-free dash."""
 
     def __init__(self, what: str, *, remedy: str = "") -> None:
-        self.what = what
+        self.what = what = one_line(what)
         self.remedy = remedy
         super().__init__(f"{what} - {remedy}" if remedy else what)
 

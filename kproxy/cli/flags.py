@@ -149,7 +149,7 @@ def _option(flag: Flag) -> Callable[[F], F]:
 
 def verbosity_option(command: F) -> F:
     """Add -v and --v."""
-    return click.option("-v", "--v", "verbosity", type=VERBOSITY, default=2, show_default=True, help="Log level.")(
+    return click.option("-v", "--v", "verbosity", type=VERBOSITY, default=0, show_default=True, help="Log level.")(
         command
     )
 

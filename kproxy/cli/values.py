@@ -23,7 +23,7 @@ class Duration(click.ParamType[Any]):
         if isinstance(value, int | float):
             return float(value)
         text = str(value).strip()
-        sign, digits = (-1, text[1:]) if text.startswith("-") else (1, text)
+        sign, digits = (-1 if text.startswith("-") else 1), text.removeprefix("-" if text.startswith("-") else "+")
         if digits == "0":
             return 0.0
         parts = _PART.findall(digits)

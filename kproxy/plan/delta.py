@@ -50,7 +50,8 @@ class DeltaTracker(Generic[K, V]):
 
     def unwant(self, key: K) -> None:
         """Wish for `key` to be absent."""
-        if self._desired.pop(key, None) is not None:
+        if key in self._desired:
+            del self._desired[key]
             self._touched.add(key)
 
     def replace_actual(self, actual: Mapping[K, V | Unknown]) -> None:

@@ -10,6 +10,9 @@ _IPV4 = re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!\Z)|\Z)){4}",
 """A canonical IPv4 address: what nearly every object holds, told much faster than by the standard library."""
 
 
+_PREFIX = re.compile(r"/\d{1,3}\Z", re.ASCII)
+
+
 class Family(enum.StrEnum):
     """An IP family, spelled as in the API and in metric labels."""
 
@@ -42,10 +45,12 @@ def parse_ip(text: str) -> tuple[Family, str]:
 
 
 def parse_cidr(text: str) -> tuple[Family, str]:
-    """Return family and canonical form of a CIDR; host bits are cleared, as Go's parser does. Raises ValueError."""
-    if "/" not in text:
+    """Return family and canonical form of a CIDR; host bits and white space around it go. Raises ValueError."""
+    text = text.strip()
+    # Python would also take a netmask behind the slash, and a scope; Go, and so the API server, takes neither.
+    if not _PREFIX.search(text) or "%" in text:
         raise ValueError(f"{text!r} has no prefix length")
-    network = ipaddress.ip_network(text.strip(), strict=False)
+    network = ipaddress.ip_network(text, strict=False)
     return (Family.IPV4 if network.version == 4 else Family.IPV6), str(network)
 
 

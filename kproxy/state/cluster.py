@@ -83,7 +83,8 @@ class ClusterState:
     def warnings(self) -> list[str]:
         """Return the fields that were ignored, a line each."""
         lines = [f"Service {key}: {text}" for key in sorted(self.services) for text in self.services[key].warnings]
-        return lines + [text for key in sorted(self._slice_warnings) for text in self._slice_warnings[key]]
+        served = [key for key in sorted(self._slice_warnings) if key in self.services]
+        return lines + [text for key in served for text in self._slice_warnings[key]]
 
     def handed_to_dns(self) -> dict[str, str]:
         """Return the Services without rules that DNS answers for: name -> headless or ExternalName."""

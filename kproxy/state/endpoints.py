@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from kproxy.errors import one_line
 from kproxy.state.addresses import Family, parse_ip, with_port
 from kproxy.state.service import LABEL_HEADLESS, LABEL_PROXY_NAME, PROTOCOLS
 
@@ -90,7 +91,7 @@ def _ports(slice_: wire.EndpointSlice, warnings: list[str]) -> Iterable[tuple[Po
     for index, port in enumerate(slice_.ports or ()):
         protocol = port.protocol or "TCP"
         if not port.port or not 1 <= port.port <= 65535 or protocol not in PROTOCOLS:
-            warnings.append(f"EndpointSlice {slice_.metadata.name}: ports[{index}]: no usable port; ignored")
+            warnings.append(f"EndpointSlice {one_line(slice_.metadata.name)}: ports[{index}]: no usable port; ignored")
             continue
         # An absent name is "", as the API server's defaulting makes it.
         yield (port.name or "", protocol), port.port
@@ -104,7 +105,7 @@ def _addresses(slice_: wire.EndpointSlice, warnings: list[str]) -> Iterable[tupl
             family, ip = None, ""
         if family != slice_.address_type:
             warnings.append(
-                f"EndpointSlice {slice_.metadata.name}: endpoints[{index}].addresses[0]: "
+                f"EndpointSlice {one_line(slice_.metadata.name)}: endpoints[{index}].addresses[0]: "
                 f"not an {slice_.address_type} address; ignored"
             )
             continue

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from kproxy.kube import wire
 from kproxy.state.addresses import FAMILIES, Family, parse_ip
 from kproxy.state.endpoints import LABEL_SERVICE_NAME
+from kproxy.state.service import LABEL_HEADLESS, LABEL_PROXY_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,6 +31,8 @@ def mirror(endpoints: wire.Endpoints) -> dict[str, wire.EndpointSlice]:
     labels, annotations = meta.labels or {}, meta.annotations or {}
     if labels.get(LABEL_SKIP_MIRROR) == "true" or ANNOTATION_LEADER in annotations:
         return {}
+    if LABEL_PROXY_NAME in labels or LABEL_HEADLESS in labels:
+        return {}  # the slices would carry the label, and be somebody else's
     slices: dict[str, wire.EndpointSlice] = {}
     for index, subset in enumerate(endpoints.subsets or ()):
         by_family = _addresses(subset)

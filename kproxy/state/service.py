@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 LABEL_PROXY_NAME = "service.kubernetes.io/service-proxy-name"
 LABEL_HEADLESS = "service.kubernetes.io/headless"
 PROTOCOLS = ("TCP", "UDP", "SCTP")
+TYPES = ("ClusterIP", "NodePort", "LoadBalancer", "ExternalName")
+POLICIES = ("Cluster", "Local")
 DEFAULT_AFFINITY_S = 10800
 
 # RFC 1123 label; objects from files have met no other validation, and these words end up in rules.
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
-_NAMES = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?\Z")
 
 
 class ServicePortName(msgspec.Struct, frozen=True, gc=False, order=True):
@@ -110,8 +111,9 @@ def parse_service(service: wire.Service, *, external_ips_allowed: bool = True) -
     meta, spec = service.metadata, service.spec
     namespace = meta.namespace or "default"
     where = f"Service {namespace}/{meta.name}"
-    if not _LABEL.match(meta.name) or not _LABEL.match(namespace):
-        raise ObjectError(where, "metadata.name", "name and namespace must be RFC 1123 labels")
+    for field, label in (("metadata.name", meta.name), ("metadata.namespace", namespace)):
+        if not _LABEL.match(label):
+            raise ObjectError(where, field, "must be an RFC 1123 label")
     reason_dns, reason_over = _why_no_rules(service)
     bare = ParsedService(namespace, meta.name, meta.creation_timestamp or "", {}, reason_dns, reason_over)
     if reason_dns or reason_over:
@@ -162,6 +164,13 @@ class _ServiceFields:
     def __init__(self, where: str, service: wire.Service, external_ips_allowed: bool) -> None:
         self.where = where
         self.spec = spec = service.spec
+        for field, value, known in (
+            ("spec.type", spec.type, TYPES),
+            ("spec.internalTrafficPolicy", spec.internal_traffic_policy, POLICIES),
+            ("spec.externalTrafficPolicy", spec.external_traffic_policy, POLICIES),
+        ):
+            if value and value not in known:
+                raise ObjectError(where, field, f"{value!r} is not one of {', '.join(known)}")
         self.warnings: list[str] = []
         # kube-proxy: the external policy holds only for a Service that is reachable from outside.
         external_ips = spec.external_ips if external_ips_allowed else None
@@ -214,7 +223,7 @@ class _ServiceFields:
         found: dict[Family, list[str]] = {family: [] for family in FAMILIES}
         for index, text in enumerate(self.spec.load_balancer_source_ranges or ()):
             try:
-                family, cidr = parse_cidr(text.strip())
+                family, cidr = parse_cidr(text)
             except ValueError:
                 # Leaving a range out could open the Service to everybody; the API server would have refused it.
                 raise ObjectError(
@@ -248,6 +257,8 @@ class _ServiceFields:
         """Return the ports with their identity, after the checks an API server makes."""
         service = self.where.rpartition("/")[2]
         ports = self.spec.ports or []
+        if not ports:
+            raise ObjectError(self.where, "spec.ports", "is empty")
         seen: set[tuple[str, object]] = set()
         result = []
         for index, port in enumerate(ports):
@@ -256,7 +267,7 @@ class _ServiceFields:
             name = port.name or ""
             if protocol not in PROTOCOLS:
                 raise ObjectError(self.where, f"{field}.protocol", f"{protocol!r} is not one of {', '.join(PROTOCOLS)}")
-            if name and not _NAMES.match(name):
+            if name and not _LABEL.match(name):
                 raise ObjectError(self.where, f"{field}.name", f"{name!r} is not a DNS label")
             if not name and len(ports) > 1:
                 raise ObjectError(self.where, f"{field}.name", "is required when a Service has several ports")
@@ -264,7 +275,10 @@ class _ServiceFields:
                 raise ObjectError(self.where, f"{field}.port", f"{port.port} is not in 1..65535")
             if not 0 <= (port.node_port or 0) <= 65535:
                 raise ObjectError(self.where, f"{field}.nodePort", f"{port.node_port} is not in 1..65535")
-            for what, key in (("name", name), ("port and protocol", (port.port, protocol))):
+            keys: list[tuple[str, object]] = [("name", name), ("port and protocol", (port.port, protocol))]
+            if port.node_port:
+                keys.append(("nodePort and protocol", (port.node_port, protocol)))
+            for what, key in keys:
                 if (what, key) in seen:
                     raise ObjectError(self.where, field, f"another port of the Service has the same {what}")
                 seen.add((what, key))

@@ -9,14 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from kproxy.errors import FeatureMissing, KernelError, LockHeld, PermissionMissing
+from kproxy.plan.iptables.names import PROBE_CHAIN
 from kproxy.plan.iptables.restore import Restore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kproxy.dataplane.iptables.tool import IptablesTool
-
-PROBE_CHAIN = "KUBE-PROXY-PROBE"
 
 
 class Feature(NamedTuple):

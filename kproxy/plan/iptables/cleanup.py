@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from kproxy.plan.iptables.restore import Restore, SavedTable
+from kproxy.plan.iptables.restore import Restore, target_of
 from kproxy.plan.iptables.ruleset import owned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from kproxy.plan.iptables.restore import SavedTable
 
 
 class Cleanup(NamedTuple):
@@ -36,7 +38,7 @@ def cleanup(saved: Mapping[str, SavedTable]) -> Cleanup:
             if chain in ours:
                 continue
             for rule in rules:
-                target = _target(rule)
+                target = target_of(rule)
                 if target not in ours:
                     continue
                 if chain in content.user_chains:
@@ -50,11 +52,3 @@ def cleanup(saved: Mapping[str, SavedTable]) -> Cleanup:
         lines.append("COMMIT")
         in_use |= kept
     return Cleanup(Restore(tuple(lines)), in_use)
-
-
-def _target(rule: str) -> str:
-    words = rule.split(" ")
-    for index, word in enumerate(words[:-1]):
-        if word in ("-j", "-g"):
-            return words[index + 1]
-    return ""

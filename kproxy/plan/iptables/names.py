@@ -20,6 +20,9 @@ ENDPOINT_PREFIX = "KUBE-SEP-"
 PER_SERVICE_PREFIXES = (CLUSTER_PREFIX, LOCAL_PREFIX, EXTERNAL_PREFIX, FIREWALL_PREFIX, ENDPOINT_PREFIX)
 """nat chains that start so are per Service: whichever is not wanted any more is deleted, also by kube-proxy."""
 
+PROBE_CHAIN = "KUBE-PROXY-PROBE"
+"""Holds the rules that are tried at the start; normally gone a moment later."""
+
 MAX_CHAIN_NAME = 28
 """XT_EXTENSION_MAXNAMELEN - 1 (linux/netfilter/x_tables.h)."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from kproxy.plan.iptables.skeleton import TABLES, Jump
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 ChainKey = tuple[str, str]
 """(table, chain)"""
@@ -84,7 +84,7 @@ def parse_save(text: str) -> dict[str, SavedTable]:
     """Read the output of iptables-save, of either variant: tables by name."""
     tables: dict[str, SavedTable] = {}
     current = SavedTable(set(), {})
-    for line in text.splitlines():
+    for line in _whole_lines(text):
         if line.startswith("*"):
             current = tables.setdefault(line[1:].strip(), SavedTable(set(), {}))
         elif line.startswith(":"):
@@ -98,14 +98,32 @@ def parse_save(text: str) -> dict[str, SavedTable]:
     return tables
 
 
+def _whole_lines(text: str) -> Iterator[str]:
+    """Yield the lines; a comment of somebody's may hold a line break, which the tools print as it is."""
+    begun = ""
+    for line in text.split("\n"):
+        begun = f"{begun}\n{line}" if begun else line
+        if begun.startswith("-A ") and _open_quotes(begun):
+            continue
+        yield begun
+        begun = ""
+
+
+def _open_quotes(line: str) -> bool:
+    return line.replace("\\\\", "").replace('\\"', "").count('"') % 2 == 1
+
+
+def target_of(rule: str) -> str:
+    """Return what a rule jumps or goes to; "" for a rule without a target."""
+    words = shlex.split(rule)
+    return next((words[index + 1] for index, word in enumerate(words[:-1]) if word in ("-j", "-g")), "")
+
+
 def missing_jumps(saved: SavedTable | None, wanted: Iterable[Jump]) -> list[Jump]:
     """Return the jumps that the table does not have, in the order in which they have to be inserted."""
     held = saved.rules if saved is not None else {}
-    return [
-        jump
-        for jump in wanted
-        if _words(jump.rule) not in [_words(rule) for rule in held.get(jump.chain, ()) if "-j KUBE-" in rule]
-    ]
+    ours = {chain: [_words(rule) for rule in rules if "-j KUBE-" in rule] for chain, rules in held.items() if rules}
+    return [jump for jump in wanted if _words(jump.rule) not in ours.get(jump.chain, [])]
 
 
 def _words(rule: str) -> list[str]:

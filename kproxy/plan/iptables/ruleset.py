@@ -190,4 +190,4 @@ def owned(table: str, chain: str) -> bool:
     """Tell whether a chain belongs to kproxy (or kube-proxy, whose place it takes) by its name alone."""
     if table == "nat" and chain.startswith(names.PER_SERVICE_PREFIXES):
         return True
-    return chain in FIXED_CHAINS.get(table, ())
+    return chain == names.PROBE_CHAIN or chain in FIXED_CHAINS.get(table, ())
