@@ -12,6 +12,7 @@ from kproxy.config import Config, build_config
 from kproxy.dataplane.iptables.ruleset_for import configure, new_ruleset
 from kproxy.errors import ConfigError
 from kproxy.plan.family import FamilyPlan
+from kproxy.plan.reasons import reasons
 from kproxy.sources.directory import ManifestDirectory
 from kproxy.state.addresses import Family
 from kproxy.state.cluster import ClusterState
@@ -25,6 +26,7 @@ from kproxy.state.cluster import ClusterState
 def render(ip_family: str, **values: Any) -> None:
     """Print what would reach the kernel for a directory of manifests. Needs no privileges and changes nothing.
 
+    Comments say what is handed to DNS, which endpoints are passed over, and what is refused, each with the reason.
     The output is input of `iptables-restore --noflush` (`ip6tables-restore` with --ip-family ipv6). Objects that are
     refused are named on standard error; the exit code is 0 all the same, as the others go on.
     """
@@ -37,21 +39,22 @@ def render(ip_family: str, **values: Any) -> None:
     )
     batch = ManifestDirectory(config.manifests).read_once()
     state.apply(batch.changes)
-    text = render_iptables(config, state, family)
+    plan = FamilyPlan(family)
+    plan.update(state, state.services)
     for problem in (*batch.problems, *state.problems()):
         print(f"refused: {problem}", file=sys.stderr)
-    click.echo(
-        "".join(f"# handed to DNS: {key} ({why})\n" for key, why in state.handed_to_dns().items()) + text, nl=False
-    )
+    for key, why in state.handed_to_dns().items():
+        click.echo(f"# handed to DNS: {key} ({why})")
+    for key in sorted(plan.intents):
+        for line in (line for intent in plan.intents[key] for line in reasons(intent)):
+            click.echo(f"# {line}")
+    click.echo(render_iptables(config, state, plan), nl=False)
 
 
-def render_iptables(config: Config, state: ClusterState, family: Family) -> str:
+def render_iptables(config: Config, state: ClusterState, plan: FamilyPlan) -> str:
     """Return the iptables-restore input that a first sync would write into an empty kernel."""
-    ruleset = new_ruleset(config, family)
-    configure(ruleset, config, state.node, (state.node.ips[family],))
-    dirty, _ = state.take_dirty()
-    plan = FamilyPlan(family)
-    plan.update(state, dirty)
-    for key in dirty:
-        ruleset.set_service(key, plan.intents.get(key, ()), plan.health_check_node_port(key))
+    ruleset = new_ruleset(config, plan.family)
+    configure(ruleset, config, state.node, (state.node.ips[plan.family],))
+    for key, intents in plan.intents.items():
+        ruleset.set_service(key, intents, plan.health_check_node_port(key))
     return ruleset.difference()[0].text

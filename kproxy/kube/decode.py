@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
+from kproxy.errors import one_line
 from kproxy.kube.wire import KINDS, KubeObject, namespaced_name
 
 if TYPE_CHECKING:
@@ -263,6 +264,5 @@ def _first_wrong_key(data: Any, steps: list[str | int]) -> str:
 
 
 def printable(text: str, limit: int = 80) -> str:
-    """Return text from a manifest made fit for one line of output: no control characters, not too long."""
-    shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text[:limit])
-    return shown if len(text) <= limit else f"{shown}..."
+    """Return text from a manifest made fit for a message: on one line, no control characters, not too long."""
+    return one_line(text[:limit]) + ("..." if len(text) > limit else "")
