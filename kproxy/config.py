@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 MODES = ("iptables",)
 KUBE_PROXY_MODES = ("iptables", "ipvs", "nftables")
-_INTERFACE = re.compile(r"[^\s/+!\"'\\]{1,15}\Z")
+_INTERFACE = re.compile(r"[^\s/+!\"'\\]+\Z")
+_MAX_INTERFACE = 15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,8 +180,10 @@ def _interface(values: Mapping[str, Any], key: str, *, required: bool) -> str:
         raise ConfigError(
             _flag(key), "is empty", remedy=f"--detect-local-mode {values.get('detect_local_mode')} needs it"
         )
-    if name and not _INTERFACE.match(name):
-        raise ConfigError(_flag(key), f"{name!r} is not an interface name", remedy="use up to 15 plain characters")
+    # A prefix is written with a "+" behind it, within the same limit.
+    longest = _MAX_INTERFACE - (key == "pod_interface_name_prefix")
+    if name and (len(name) > longest or not _INTERFACE.match(name)):
+        raise ConfigError(_flag(key), f"{name!r} is not usable", remedy=f"use up to {longest} plain characters")
     return name
 
 

@@ -16,7 +16,7 @@ class SyncSchedule:
         self._min_period_s = min_period_s
         self._requested = False
         self._earliest = 0.0
-        self._failures = 0
+        self._retry_s = FIRST_RETRY_S
 
     def request(self) -> None:
         """Ask for a sync; several requests before it starts are one."""
@@ -30,10 +30,10 @@ class SyncSchedule:
         """Note the end of a sync."""
         if failed:
             self._requested = True
-            self._earliest = now + max(min(FIRST_RETRY_S * 2**self._failures, self._period_s), self._min_period_s)
-            self._failures += 1
+            self._earliest = now + max(min(self._retry_s, self._period_s), self._min_period_s)
+            self._retry_s = min(self._retry_s * 2, self._period_s)
         else:
-            self._failures = 0
+            self._retry_s = FIRST_RETRY_S
             self._earliest = now + self._min_period_s
 
     def wait_s(self, now: float) -> float | None:

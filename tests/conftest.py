@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from typing import TYPE_CHECKING
 
 import pytest
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 IN_CI = os.environ.get("CI", "") not in ("", "false")
 NEED_ROOT = "NOT RUN: it makes network namespaces, which needs root; run `sudo make test`"
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """Undo what a run of the command line does to the logger."""
+    log = logging.getLogger("kproxy")
+    before = (list(log.handlers), log.level, log.propagate)
+    yield
+    log.handlers[:], log.propagate = before[0], before[2]
+    log.setLevel(before[1])
 
 
 def is_root() -> bool:

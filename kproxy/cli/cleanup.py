@@ -6,7 +6,7 @@ import click
 
 from kproxy.dataplane.iptables.binaries import VARIANTS, find_binaries, legacy_tables
 from kproxy.dataplane.iptables.tool import IptablesTool
-from kproxy.errors import FeatureMissing
+from kproxy.errors import FeatureMissing, KernelError
 from kproxy.plan.iptables.cleanup import cleanup as plan_cleanup
 from kproxy.state.addresses import FAMILIES
 
@@ -18,7 +18,10 @@ def cleanup() -> None:
 
 
 def clean_up() -> None:
-    """Clean both variants and families up, and say what was removed. Raises `KernelError`."""
+    """Clean both variants and families up, and say what was removed.
+
+    One that fails does not keep the others from it; the `KernelError` at the end names all that did.
+    """
     tools = [
         IptablesTool(binaries)
         for variant in VARIANTS
@@ -27,11 +30,21 @@ def clean_up() -> None:
     ]
     if not tools and not any(find_binaries(family, variant) for family in FAMILIES for variant in VARIANTS):
         raise FeatureMissing("iptables-restore is not installed", remedy="install the package iptables")
+    failures = []
     for tool in tools:
-        restore, in_use = plan_cleanup(tool.save())
-        if restore.lines:
-            tool.restore(restore)
-        removed = sum(line.startswith("-X ") for line in restore.lines)
-        click.echo(f"{tool.family} ({tool.variant}): {removed} chains removed")
-        for chain, user in sorted(in_use.items()):
-            click.echo(f"{tool.family} ({tool.variant}): {chain} is emptied but stays: {user} jumps to it")
+        try:
+            _clean_up_one(tool)
+        except KernelError as error:
+            failures.append(f"{tool.family} ({tool.variant}): {error}")
+    if failures:
+        raise KernelError("; ".join(failures))
+
+
+def _clean_up_one(tool: IptablesTool) -> None:
+    restore, in_use = plan_cleanup(tool.save())
+    if restore.lines:
+        tool.restore(restore)
+    removed = sum(line.startswith("-X ") for line in restore.lines)
+    click.echo(f"{tool.family} ({tool.variant}): {removed} chains removed")
+    for chain, user in sorted(in_use.items()):
+        click.echo(f"{tool.family} ({tool.variant}): {chain} is emptied but stays: {user} jumps to it")

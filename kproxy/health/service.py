@@ -14,22 +14,10 @@ from kproxy.health.answer import Answer, health_answer
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from kproxy.plan.service_health import ServiceHealth
+
 ServiceKey = tuple[str, str]
 """(namespace, name)."""
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceHealth:
-    """One Service's wish for a health check port, as one IP family sees it.
-
-    `local_endpoints` is the number of distinct addresses of *ready* endpoints on this node over all ports of the
-    Service; terminating ones do not count.
-    """
-
-    namespace: str
-    name: str
-    port: int
-    local_endpoints: int
 
 
 def desired_listeners(wishes: Iterable[ServiceHealth]) -> dict[ServiceKey, tuple[int, int]]:

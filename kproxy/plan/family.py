@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from kproxy.errors import ObjectError
-from kproxy.health.service import ServiceHealth
 from kproxy.plan.intent import Verdict, plan_port
+from kproxy.plan.service_health import ServiceHealth
 from kproxy.plan.stale_flows import UdpFrontend
 
 if TYPE_CHECKING:

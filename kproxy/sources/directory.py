@@ -16,7 +16,7 @@ from kproxy.sources.folder import Folder
 from kproxy.sources.watch import PathWatch
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncGenerator, Callable, Iterator
     from pathlib import Path
 
 FIRST_WAIT_S: Final = 1.0
@@ -39,7 +39,7 @@ class ManifestDirectory:
         folder.scan(0)
         return _look(folder, 0, as_is=True) or ChangeBatch()
 
-    async def changes(self) -> AsyncIterator[ChangeBatch]:
+    async def changes(self) -> AsyncGenerator[ChangeBatch, None]:
         """Yield first all there is (an empty batch if there is nothing), then a batch at every change.
 
         Raises SourceError at the start if there is no such directory or it can't be watched. What goes wrong later is

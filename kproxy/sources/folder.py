@@ -131,7 +131,7 @@ class Folder:
 
         `as_is`: take files that are being written, or are gone, at their word.
         """
-        due = sorted(name for name, when in self._due.items() if when <= now)
+        due = sorted(name for name, when in self._due.items() if as_is or when <= now)
         news = self._news(due, now, as_is=as_is)
         if None in news.values() and self.replaced():
             # They went with their directory.

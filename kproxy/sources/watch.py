@@ -77,23 +77,25 @@ class PathWatch:
         names = _names(paths)
         for _ in range(MAX_FOLLOWS):
             self._names, self._directory = names, os.path.realpath(directory)
-            wanted = {*names, self._directory}
-            for gone in self._watches.keys() - wanted:
-                self._remove(self._watches.pop(gone))
-            for path in wanted - self._watches.keys():
-                self._add(path)
+            # A path watched before may lead to another directory now; adding a watch twice gives the same one.
+            before = self._watches
+            self._watches = {path: watch for path in {*names, self._directory} if (watch := self._add(path))}
+            for watch in before.values():
+                if watch not in self._watches.values():
+                    self._remove(watch)
             # What was turned before its watch was there went unseen.
             names = _names(paths)
             if names == self._names:
                 return
 
-    def _add(self, directory: str) -> None:
+    def _add(self, directory: str) -> Watch | None:
         try:
-            self._watches[directory] = self._inotify.add_watch(directory, _MASK)
+            return self._inotify.add_watch(directory, _MASK)
         except OSError as error:
-            if directory == self._directory and error.errno not in (errno.ENOENT, errno.ENOTDIR):
-                remedy = "raise the sysctl fs.inotify.max_user_watches" if error.errno == errno.ENOSPC else ""
-                raise SourceError(f"inotify on {directory}: {error.strerror}", remedy=remedy) from None
+            if directory != self._directory or error.errno in (errno.ENOENT, errno.ENOTDIR):
+                return None
+            remedy = "raise the sysctl fs.inotify.max_user_watches" if error.errno == errno.ENOSPC else ""
+            raise SourceError(f"inotify on {directory}: {error.strerror}", remedy=remedy) from None
 
     def _remove(self, watch: Watch) -> None:
         try:
@@ -123,18 +125,19 @@ class PathWatch:
     def _note(self, noted: Noted, event: Event) -> Noted:
         if Mask.Q_OVERFLOW in event.mask:
             return noted._replace(elsewhere=True)
+        # Several paths may lead to one directory.
         watch = event.watch
-        directory = next((path for path, ours in self._watches.items() if ours is watch), None)
-        if directory is None:
-            # Of a watch that was taken back.
-            return noted
+        directories = [path for path, ours in self._watches.items() if ours is watch]
         if event.mask & (Mask.IGNORED | Mask.UNMOUNT):
-            del self._watches[directory]
-            return noted._replace(elsewhere=True)
+            for directory in directories:
+                del self._watches[directory]
+            # None: the watch was taken back by `follow`.
+            return noted._replace(elsewhere=noted.elsewhere or bool(directories))
         name = os.fspath(event.name) if event.name is not None else ""
-        if directory == self._directory and name:
+        if self._directory in directories and name:
             noted.events.append((name, event.mask))
-        return noted._replace(elsewhere=noted.elsewhere or name in self._names.get(directory, ()))
+        matters = any(name in self._names.get(directory, ()) for directory in directories)
+        return noted._replace(elsewhere=noted.elsewhere or matters)
 
 
 def _names(paths: Iterable[Path]) -> dict[str, set[str]]:

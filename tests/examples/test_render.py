@@ -72,9 +72,10 @@ def test_the_headless_database_gets_no_rule() -> None:
 
 
 def test_hints_lead_each_node_to_its_own_zone() -> None:
-    assert "10.244.2.15:8080" not in rendered("topology-hints", "ipv4")
-    assert "10.244.1.16:8080" not in rendered("topology-hints", "ipv4", node="node-b")
-    assert "10.244.2.15:8080" in rendered("topology-hints", "ipv4", node="node-b")
+    node_a, node_b = rendered("topology-hints", "ipv4"), rendered("topology-hints", "ipv4", node="node-b")
+    assert "--to-destination 10.244.2.15:8080" not in node_a
+    assert "# shop/catalog:http (TCP): 10.244.2.15:8080 is passed over: its hints name other zones" in node_a
+    assert "--to-destination 10.244.2.15:8080" in node_b
 
 
 @pytest.fixture(scope="module")

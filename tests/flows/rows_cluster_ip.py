@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from tests.flows.expect import DROPPED, KEPT, MASQUERADED, PASSED, REFUSED, answered
 from tests.flows.line import Flow, Line, Scenario
-from tests.flows.scenarios import affinity
+from tests.flows.scenarios import affinity, metrics
 from tests.flows.services import cluster_ip, external_ip, node_port
 
 HEADLESS = "service.kubernetes.io/headless"
@@ -40,6 +40,8 @@ LINES: tuple[Line, ...] = (
     Flow("15", "iTP Local, ready on A and B", "inv", cluster_ip("a1 b1", **LOCAL), "PA", "C", answered("a1")),
     Flow("16", "iTP Local, ready on A", "inv", cluster_ip("a1 b1", **LOCAL), "A", "C", answered("a1", MASQUERADED)),
     Flow("17", "iTP Local, ready only on B", "in", cluster_ip("b1 b2", **LOCAL), "PA", "C", DROPPED),
+    Scenario("17", "PA->C iTP Local, ready only on B: gauge", "in", (cluster_ip("a1", **LOCAL),), metrics.internal_is_counted,
+             "no_local_endpoints{internal}+1"),
     Flow("18", "iTP Local, term on A, ready on B", "inv", cluster_ip("a1!term b1", **LOCAL), "PA", "C", answered("a1")),
     Flow("19", "iTP Local, unready on A, ready on B", "in", cluster_ip("a1!dead b1", **LOCAL), "PA", "C", DROPPED),
     Flow("20", "iTP Local, no usable endpoint anywhere", "in", cluster_ip("a1!dead b1!dead", **LOCAL), "PA", "C", REFUSED),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tests.flows.expect import ANY, DROPPED, MASQUERADED, PASSED, REFUSED, answered, local
 from tests.flows.line import Flow, Line, Scenario
-from tests.flows.scenarios import forged, health
+from tests.flows.scenarios import forged, health, metrics
 from tests.flows.services import external_ip, load_balancer, node_port
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ LINES: tuple[Line, ...] = (
     Flow("45", "eTP Local, ready only on B: short-circuit", "in", external_ip("b1 b2", **LOCAL), "PA", "X", answered("b1 b2")),
     Flow("46", "eTP Local, ready only on B", "in", external_ip("b1 b2", **LOCAL), "A", "X", answered("b1 b2", MASQUERADED)),
     Flow("47", "eTP Local, ready only on B", "in", external_ip("b1 b2", **LOCAL), "EXT", "X", DROPPED),
+    Scenario("47", "EXT->X eTP Local, ready only on B: gauge", "in", (external_ip("a1", **LOCAL),), metrics.external_is_counted,
+             "no_local_endpoints{external}+1"),
     Flow("48", "no endpoints", "in", external_ip(""), "EXT", "X", REFUSED),
     Flow("49", "no endpoints, X not an address of A: leaves node", "i", external_ip(""), "A", "X", PASSED),
     Flow("50", "no endpoints: rejected", "n", external_ip(""), "A", "X", REFUSED),

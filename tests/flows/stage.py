@@ -16,6 +16,8 @@ from tests.flows.line import Elsewhere, Flow, Scenario, why_not
 from tests.flows.scene import Scene, addresses, make_probe
 from tests.flows.table import ENTRIES, Entry
 from tests.lab import Cluster
+from tests.lab.addresses import UNALLOCATED_IPS
+from tests.lab.manifests import service_cidr
 from tests.lab.topology import add_address
 
 if TYPE_CHECKING:
@@ -79,9 +81,13 @@ class Stage:
             return
         self._flows([case for case in cases if isinstance(case.entry.line, Flow)], agent)
         scenarios = [(case, line) for case in cases if isinstance(line := case.entry.line, Scenario)]
-        with ThreadPoolExecutor(AT_THE_SAME_TIME) as pool:
-            together = [(case, line) for case, line in scenarios if not line.alone]
+        together = [(case, line) for case, line in scenarios if not line.alone]
+        pool = ThreadPoolExecutor(AT_THE_SAME_TIME)
+        try:
             list(pool.map(lambda one: self._scenario(one[0], one[1], agent, config), together))
+        finally:
+            # After a Ctrl-C nobody waits for those under way: they end when the lab is gone.
+            pool.shutdown(wait=False, cancel_futures=True)
         for case, line in scenarios:
             if line.alone:
                 self._scenario(case, line, agent, config)
@@ -98,6 +104,8 @@ class Stage:
         node.call(_forget_connections)
         manifests.clear()
         manifests.write("node", [self.cluster.node_object(config.zone)])
+        # Only the range of row 26, so that what row 31 gives no rules to is not dropped as unallocated.
+        manifests.write("service-cidr", [service_cidr("unallocated", list(UNALLOCATED_IPS.values()))])
         env: dict[str, str] = {}
         if config.stuck:
             env, _ = self.mode.obstruct(manifests.path.parent)

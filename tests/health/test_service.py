@@ -8,12 +8,12 @@ import pytest
 
 from kproxy.health.service import (
     ListenerChanges,
-    ServiceHealth,
     ServiceKey,
     desired_listeners,
     listener_changes,
     service_answer,
 )
+from kproxy.plan.service_health import ServiceHealth
 
 A, B, C = ("ns", "a"), ("ns", "b"), ("other", "a")
 

@@ -135,6 +135,17 @@ def node(
     return made
 
 
+def service_cidr(name: str, cidrs: Sequence[str]) -> Object:
+    """A ServiceCIDR: a range from which clusterIPs are allocated."""
+    metadata = {"name": name}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "ServiceCIDR",
+        "metadata": metadata,
+        "spec": {"cidrs": list(cidrs)},
+    }
+
+
 @dataclass(slots=True)
 class ManifestDirectory:
     """A directory of manifests. Every write and removal is seen by a reader as one change, never as half of one."""

@@ -142,10 +142,14 @@ class Prober:
         self._limit = asyncio.Semaphore(AT_ONCE)
 
     def run(self, probes: Iterable[Probe]) -> list[Report]:
-        """Run all probes at the same time; reports in the order of the probes."""
+        """Run all probes at the same time; reports in the order of the probes. RuntimeError when the lab is gone."""
+        if self._loop.is_closed():
+            raise RuntimeError("the lab is gone, so nothing can be probed")
         return asyncio.run_coroutine_threadsafe(self._all(list(probes)), self._loop).result()
 
     def close(self) -> None:
+        """Stop. Whoever still waits in `run()` gets a CancelledError."""
+        asyncio.run_coroutine_threadsafe(self._cancel(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._doorway.close()
@@ -153,6 +157,12 @@ class Prober:
 
     async def _start(self) -> Doorway:
         return Doorway()
+
+    async def _cancel(self) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
 
     async def _all(self, probes: list[Probe]) -> list[Report]:
         return await asyncio.gather(*(self._probe(probe) for probe in probes))

@@ -13,7 +13,6 @@ import itertools
 import os
 import shutil
 import signal
-import sys
 import threading
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -152,7 +151,8 @@ def _exit_on_sigterm() -> Callable[[], None]:
     taken = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
 
     def leave(number: int, _frame: FrameType | None) -> None:
-        sys.exit(128 + number)
+        # Not SystemExit: pytest takes that for the failure of one test and goes on.
+        raise KeyboardInterrupt(signal.Signals(number).name)
 
     def restore() -> None:
         for number in taken:

@@ -78,7 +78,7 @@ def _saved(variant: str) -> str:
     binaries = find_binaries(Family.IPV4, variant)
     if binaries is None:
         return ""
-    done = subprocess.run([binaries.save], capture_output=True, text=True, check=False)
+    done = subprocess.run([binaries.save], capture_output=True, encoding="utf-8", errors="surrogateescape", check=False)
     return "\n" + done.stdout
 
 

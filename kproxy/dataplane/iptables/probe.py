@@ -19,28 +19,29 @@ if TYPE_CHECKING:
 
 
 class Feature(NamedTuple):
-    """A rule to try, and whether kproxy can do without it (`only_for`: the Services that then go without rules)."""
+    """A rule to try, the kernel module it needs, and what goes without rules if it is missing (`only_for`)."""
 
     name: str
+    module: str
     table: str
     rule: str
     only_for: str = ""
 
 
 FEATURES = (
-    Feature("match comment", "nat", '-m comment --comment "probe"'),
-    Feature("match conntrack", "filter", "-m conntrack --ctstate NEW,INVALID,RELATED,ESTABLISHED,DNAT"),
-    Feature("match addrtype", "nat", "-m addrtype --dst-type LOCAL"),
-    Feature("match mark", "filter", "-m mark --mark 0x1/0x1"),
-    Feature("match statistic", "nat", "-m statistic --mode random --probability 0.5000000000"),
-    Feature("match tcp", "nat", "-m tcp -p tcp --dport 1"),
-    Feature("match udp", "nat", "-m udp -p udp --dport 1"),
-    Feature("target MARK", "nat", "-j MARK --xor-mark 0x1"),
-    Feature("target MASQUERADE", "nat", "-j MASQUERADE --random-fully"),
-    Feature("target DNAT", "nat", "-p tcp -j DNAT --to-destination @ADDRESS@"),
-    Feature("target REJECT", "filter", "-p tcp -j REJECT --reject-with tcp-reset"),
-    Feature("match sctp", "nat", "-m sctp -p sctp --dport 1", "SCTP"),
-    Feature("match recent", "nat", f"-m recent --name {PROBE_CHAIN} --set", "session affinity"),
+    Feature("match comment", "xt_comment", "nat", '-m comment --comment "probe"'),
+    Feature("match conntrack", "xt_conntrack", "filter", "-m conntrack --ctstate NEW,INVALID,RELATED,ESTABLISHED,DNAT"),
+    Feature("match addrtype", "xt_addrtype", "nat", "-m addrtype --dst-type LOCAL"),
+    Feature("match mark", "xt_mark", "filter", "-m mark --mark 0x1/0x1"),
+    Feature("match statistic", "xt_statistic", "nat", "-m statistic --mode random --probability 0.5000000000"),
+    Feature("match tcp", "xt_tcpudp", "nat", "-m tcp -p tcp --dport 1"),
+    Feature("match udp", "xt_tcpudp", "nat", "-m udp -p udp --dport 1"),
+    Feature("target MARK", "xt_mark", "nat", "-j MARK --xor-mark 0x1"),
+    Feature("target MASQUERADE", "xt_MASQUERADE", "nat", "-j MASQUERADE --random-fully"),
+    Feature("target DNAT", "xt_nat", "nat", "-p tcp -j DNAT --to-destination @ADDRESS@"),
+    Feature("target REJECT", "@REJECT@", "filter", "-p tcp -j REJECT --reject-with tcp-reset"),
+    Feature("match sctp", "xt_sctp", "nat", "-m sctp -p sctp --dport 1", "SCTP"),
+    Feature("match recent", "xt_recent", "nat", f"-m recent --name {PROBE_CHAIN} --set", "session affinity"),
 )
 
 
@@ -58,13 +59,13 @@ def probe(tool: IptablesTool) -> dict[str, str]:
             continue
         what = f"{tool.family} iptables ({tool.variant}) has no {feature.name}"
         if not feature.only_for:
-            raise FeatureMissing(f"{what}: {error.what}", remedy=f"load the kernel module {_module(feature)}")
+            raise FeatureMissing(f"{what}: {error.what}", remedy=f"load the kernel module {_module(feature, tool)}")
         missing[feature.only_for] = what
     return missing
 
 
-def _module(feature: Feature) -> str:
-    return "xt_" + feature.name.split(" ")[1]
+def _module(feature: Feature, tool: IptablesTool) -> str:
+    return feature.module.replace("@REJECT@", "ipt_REJECT" if tool.family == "IPv4" else "ip6t_REJECT")
 
 
 def _works(tool: IptablesTool, features: Sequence[Feature]) -> KernelError | None:

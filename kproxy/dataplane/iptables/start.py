@@ -33,7 +33,15 @@ def start_iptables(config: Config) -> list[IptablesProxier]:
     tools = [tool for family in FAMILIES if (tool := _tool(family, variant)) is not None]
     if not tools:
         raise FeatureMissing(f"iptables-{variant}-restore is not installed", remedy="install the package iptables")
-    unsupported = {tool.family: probe(tool) for tool in tools}
+    unsupported: dict[Family, dict[str, str]] = {}
+    for tool in list(tools):
+        try:
+            unsupported[tool.family] = probe(tool)
+        except FeatureMissing as error:
+            if len(tools) == 1 or tool.family is Family.IPV4:
+                raise
+            log.warning("IPv4 only: %s", error)
+            tools.remove(tool)
     set_sysctls(config)
     drop_invalid = not sysctls.read(BE_LIBERAL)
     families = " and ".join(tool.family for tool in tools)

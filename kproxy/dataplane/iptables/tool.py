@@ -15,9 +15,13 @@ if TYPE_CHECKING:
     from kproxy.state.addresses import Family
 
 LOCK_WAIT_S = 5
+RESOURCE_PROBLEM = 4
+"""The exit code of iptables for a lock that did not come free, among others (xtables.h)."""
+
 TIMEOUT_S = 900
 """The nft variant needs minutes for big rulesets that somebody else made; beyond that something hangs."""
 
+_PREFIX = re.compile(r"ip6?tables[a-z-]*( v[\d.]+ \([a-z_]+\))?:\s*")
 _LINE = re.compile(r"\bline:? (\d+)")
 _MISSING = re.compile(
     r"(Couldn't load|unknown option|Extension \S+ revision|missing kernel module|No such file or directory)"
@@ -71,7 +75,8 @@ class IptablesTool:
                 arguments,
                 input=restore.text if restore else "",
                 capture_output=True,
-                text=True,
+                encoding="utf-8",
+                errors="surrogateescape",  # a comment of somebody's may be in any encoding
                 check=False,
                 timeout=TIMEOUT_S,
             )
@@ -84,11 +89,20 @@ class IptablesTool:
         return done.stdout
 
 
+def _reason(stderr: str) -> str:
+    """Return the line that says what went wrong: neither a warning about the other variant nor a bare program name."""
+    for line in stderr.splitlines():
+        text = line.strip()
+        if text and not text.startswith(("# Warning:", "Another app is currently")) and not _PREFIX.fullmatch(text):
+            return _PREFIX.sub("", text, count=1)
+    return ""
+
+
 def explain_failure(program: str, code: int, stderr: str, restore: Restore | None = None) -> KernelError:
     """Return the error for a tool that exited with `code` and printed `stderr`."""
     name = program.rpartition("/")[2]
-    said = next((line.strip() for line in stderr.splitlines() if line.strip()), f"exit code {code}")
-    if "xtables lock" in stderr:
+    said = _reason(stderr) or f"exit code {code}"
+    if code == RESOURCE_PROBLEM and "holding the xtables lock" in stderr:
         holder = lock_holder() or "another program"
         return LockHeld(
             f"{name}: the xtables lock is held by {holder}", remedy="kproxy tries again; end that program if it hangs"
