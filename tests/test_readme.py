@@ -58,9 +58,8 @@ def test_run_and_cleanup_as_written() -> None:
         namespace.run("ip", "link", "set", "lo", "up")
         process = namespace.popen([*kproxy(run), *LEAVE_CONNTRACK], cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
         try:
-            for line in process.stderr:
-                if "IPv4: full sync" in line:
-                    break
+            assert process.stderr is not None
+            assert any("IPv4: full sync" in line for line in process.stderr)
             assert "KUBE-SERVICES" in namespace.run("iptables-save", "-t", "nat")
         finally:
             process.terminate()

@@ -12,13 +12,13 @@ such a thing in it is not cut at all.
 from __future__ import annotations
 
 import re
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
 from kproxy.kube.decode import list_item_kind
-from kproxy.sources.yaml_reader import YamlError, read_yaml
+from kproxy.sources.yaml_reader import MAX_NODES, YamlError, read_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +41,17 @@ class Pieces(NamedTuple):
     line: int
     texts: list[bytes]
     gaps: list[int] | None = None
+
+
+MAX_PIECES = 200_000
+"""Documents, or items of one List, in one file."""
+
+MAX_JSON_BYTES = 10_000_000
+"""A JSON text bigger than this is counted before it is decoded: it might be a list of millions of nothings."""
+
+
+class TooMany(Exception):
+    """More pieces in one file than are read."""
 
 
 class NotJson(Exception):
@@ -74,9 +85,20 @@ _MARKER = re.compile(rb"\n---(?=[ \t\n]|\Z)")
 
 
 def yaml_texts(data: bytes) -> list[bytes]:
-    """Cut a YAML file's (normalised) content at its `---` lines; each text but the first begins with one."""
-    bounds = [0, *(match.start() + 1 for match in _MARKER.finditer(data)), len(data)]
+    """Cut a YAML file's (normalised) content at its `---` lines; each text but the first begins with one.
+
+    Raises TooMany.
+    """
+    bounds = [0, *_starts(_MARKER, data, 0), len(data)]
     return [data[begin:end] for begin, end in pairwise(bounds)]
+
+
+def _starts(separator: re.Pattern[bytes], text: bytes, start: int) -> list[int]:
+    """Return where the lines begin that a separator (a line end and what follows it) matches."""
+    starts = [match.start() + 1 for match in islice(separator.finditer(text, start), MAX_PIECES)]
+    if len(starts) == MAX_PIECES:
+        raise TooMany
+    return starts
 
 
 _BEFORE_JSON = re.compile(rb"(?:---(?=[ \t\n]))?[ \t\n]*(?=\{)")
@@ -92,7 +114,10 @@ _ITEMS_KEY = re.compile(rb"^items:[ \t]*(?:#[^\n]*)?\n(?:[ \t]*(?:#[^\n]*)?\n)*(
 
 
 def yaml_items(text: bytes) -> Pieces | None:
-    """Cut a YAML document that is a List in block style; None where it is none, or not laid out plainly."""
+    """Cut a YAML document that is a List in block style; None where it is none, or not laid out plainly.
+
+    Raises TooMany.
+    """
     # The first one only: `items:` further down is part of an item, or given twice.
     key = text.find(b"items:")
     found = _ITEMS_KEY.search(text, key, key + MAX_HEAD) if key >= 0 else None
@@ -101,7 +126,7 @@ def yaml_items(text: bytes) -> Pieces | None:
     indent = found["indent"]
     first = found.start("indent")
     dash = re.compile(rb"\n%b- " % indent)
-    bounds = [first, *(match.start() + 1 for match in dash.finditer(text, first))]
+    bounds = [first, *_starts(dash, text, first)]
     # The List's other fields may follow its items: look behind the last dash for a line that is not its item's.
     beyond = re.compile(rb"^(?! {%d}|[ \t]*(?:#|$))" % (len(indent) + 1), re.MULTILINE)
     tail = beyond.search(text, bounds[-1] + len(indent) + 1)
@@ -153,9 +178,11 @@ _SPACE = re.compile(rb"[ \t\n]*")
 
 
 def json_values(text: bytes, start: int = 0) -> Iterator[JsonValue]:
-    """Yield the JSON values of a text, one after the other. Raises NotJson at the first fault."""
+    """Yield the JSON values of a text, one after the other. Raises NotJson at the first fault, TooMany."""
     view = memoryview(text)
-    while True:
+    if len(view) > MAX_JSON_BYTES and text.count(b",") > MAX_NODES:
+        raise TooMany
+    for _ in range(MAX_PIECES):
         space = _SPACE.match(text, start)
         begin = space.end() if space else start
         if begin == len(text):
@@ -164,8 +191,12 @@ def json_values(text: bytes, start: int = 0) -> Iterator[JsonValue]:
         item_kind = list_item_kind(head.api_version, head.kind) if head is not None else None
         if head is None or item_kind is None:
             yield JsonValue(begin, start, None)
-        else:
-            yield JsonValue(begin, start, _json_pieces(text, begin, item_kind, head.items or []))
+            continue
+        items = head.items or []
+        if len(items) > MAX_PIECES:
+            raise TooMany
+        yield JsonValue(begin, start, _json_pieces(text, begin, item_kind, items))
+    raise TooMany
 
 
 def _value(view: memoryview, begin: int) -> tuple[int, _List | None]:

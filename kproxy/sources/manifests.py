@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from kproxy.kube.wire import KubeObject
     from kproxy.sources.reading import Ident
 
+MAX_PROBLEMS = 1_000
+"""Problems of one kind (faults, doubles) that are told of one file; of the others only their number."""
+
 _Objects = dict["Ident", "KubeObject"]
 
 
@@ -120,8 +123,8 @@ class ManifestSet:
             for name, place in zip(self._givers[ident][1:], others, strict=True):
                 doubles.setdefault(name, []).append(_double(place, ident, first))
         for name in sorted(name for name, file in self._files.items() if file.faults or name in doubles):
-            yield from self._files[name].faults
-            yield from doubles.get(name, ())
+            yield from _told(name, self._files[name].faults)
+            yield from _told(name, doubles.get(name, []))
 
     def _names_contesting(self) -> set[str]:
         return {name for ident in self._contested for name in self._givers[ident]}
@@ -159,6 +162,12 @@ def _file_now(name: str, news: FileNews, old: _File, memory: Memory) -> _File:
             if ident not in file.objects and (ident in refused or None in refused):
                 file.objects[ident] = obj
     return file
+
+
+def _told(name: str, problems: list[ObjectError]) -> Iterator[ObjectError]:
+    yield from problems[:MAX_PROBLEMS]
+    if len(problems) > MAX_PROBLEMS:
+        yield ObjectError(name, "", f"{len(problems) - MAX_PROBLEMS:,} more problems like these")
 
 
 def _lines(placed: Placed) -> dict[Ident, int]:

@@ -8,7 +8,16 @@ from __future__ import annotations
 from itertools import repeat
 from typing import TYPE_CHECKING
 
-from kproxy.sources.documents import NotJson, json_start, json_values, normalised, yaml_items, yaml_texts
+from kproxy.sources.documents import (
+    MAX_PIECES,
+    NotJson,
+    TooMany,
+    json_start,
+    json_values,
+    normalised,
+    yaml_items,
+    yaml_texts,
+)
 from kproxy.sources.reading import NOT_ALONE, UNUSUAL, Entry, Reading, read_piece
 
 if TYPE_CHECKING:
@@ -46,12 +55,14 @@ def read_file(name: str, data: bytes, known: Memory) -> tuple[Placed, Memory]:
     """
     data = normalised(data)
     reader = _Reader(known)
-    if name.endswith(".json"):
-        return reader.json_file(data), reader.seen
     try:
-        return reader.yaml_file(data), reader.seen
+        placed = reader.json_file(data) if name.endswith(".json") else reader.yaml_file(data)
     except _Uncut:
-        return [(1, reader.reading(data, "yaml file"))], reader.seen
+        placed = [(1, reader.reading(data, "yaml file"))]
+    except TooMany:
+        fault = Entry(0, None, None, "", f"more than {MAX_PIECES:,} documents in one file - split it")
+        placed = [(1, Reading(0, (fault,)))]
+    return placed, reader.seen
 
 
 class _Uncut(Exception):

@@ -12,6 +12,7 @@ from kproxy.state.node import NodeInfo
 from kproxy.state.service import ServicePort, ServicePortName
 
 NODE = NodeInfo("node-a", zone="west")
+NO_LOCAL = "it has no local endpoints (pods and the node itself are served)"
 NAME = ServicePortName("shop", "web", "http", "TCP")
 
 
@@ -56,8 +57,8 @@ def endpoint(number: int, **fields: object) -> Endpoint:
             port(external_local=True, node_port=30080, load_balancer_vips=("198.51.100.1",)),
             [endpoint(1)],
             [
-                "loadbalancer IP 198.51.100.1:80 drops: it has no local endpoints (pods and the node itself are served)",
-                "node port 30080 drops: it has no local endpoints (pods and the node itself are served)",
+                f"loadbalancer IP 198.51.100.1:80 drops: {NO_LOCAL}",
+                f"node port 30080 drops: {NO_LOCAL}",
             ],
         ),
     ],

@@ -1,0 +1,16 @@
+"""No test of the command line may touch the machine it runs on, whatever the command line turns out to mean."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _hands_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        pytest.fail("the command line would have touched the kernel")
+
+    monkeypatch.setattr("kproxy.agent.start_iptables", refuse)
+    monkeypatch.setattr("kproxy.agent._set_oom_score", refuse)
+    monkeypatch.setattr("kproxy.dataplane.iptables.start.set_sysctls", refuse)
+    monkeypatch.setattr("kproxy.dataplane.iptables.tool.IptablesTool.restore", refuse)
