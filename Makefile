@@ -57,14 +57,14 @@ packages:
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
 	else echo "missing system packages; install them and run make again:  sudo apt-get install$$missing" >&2; exit 1; fi
 
-# What only the tests need: python-iptables is compiled, and the lab's servers are looked at with these.
+# What only the tests need: a compiler for python-iptables, and sysctl as an independent reader.
 test-packages: packages
 	@test "$$(id -u)" = 0 && command -v apt-get >/dev/null || exit 0; \
-	missing=""; command -v gcc >/dev/null || missing="$$missing gcc"; \
+	missing=""; command -v gcc >/dev/null || missing="$$missing gcc"; command -v sysctl >/dev/null || missing="$$missing procps"; \
 	$(PYTHON) -c 'import sysconfig, os, sys; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' \
 		|| missing="$$missing python3-dev"; \
 	test -z "$$missing" && exit 0; \
-	echo "installing what one test needs:$$missing"; \
+	echo "installing what only tests need:$$missing"; \
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null && rm -f $(VENV)/.ready
 
 clean:

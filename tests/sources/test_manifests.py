@@ -267,7 +267,7 @@ def test_a_big_file_given_twice() -> None:
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("a.yaml", "---\n" * MAX_PIECES),
+        ("a.yaml", "---\n" * (MAX_PIECES + 1)),
         ("a.yaml", "apiVersion: v1\nkind: List\nitems:\n" + "- a\n" * (MAX_PIECES + 1)),
         ("a.yaml", "{}" * (MAX_PIECES + 1)),
         ("a.json", "{} " * (MAX_PIECES + 1)),

@@ -53,9 +53,7 @@ def test_no_family_has_tools(tools: dict[Family, FakeTool | None]) -> None:
         served()
 
 
-def test_a_kernel_without_nat_for_ipv6_serves_ipv4(
-    tools: dict[Family, FakeTool | None], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_kernel_without_nat_for_ipv6_serves_ipv4(tools: dict[Family, FakeTool | None]) -> None:
     """Dual stack is used where both families are usable, no matter what the cluster is configured for."""
     _tool(tools, V6).kernel.poison = {"DNAT"}
     assert served() == [V4]

@@ -171,6 +171,20 @@ SHAPES = [
         options=RenderOptions(),
     ),
     Shape(
+        "iTP Local, eTP Cluster: the masquerading of the clusterIP stands in the local chain alone",
+        f"""
+        {TO_CLUSTER_IP.replace("SVC-@", "SVL-@")}
+        {TO_NODE_PORT}
+        {BALANCE}
+        {MASQUERADE.replace("SVC-@", "SVL-@")}
+        {LOCAL_A}
+        {MASQUERADE_ALL_SOURCES}
+        KUBE-EXT-@: -j KUBE-SVC-@
+        """,
+        spec=NP | ITP,
+        node_port=30080,
+    ),
+    Shape(
         "any external, none: refused everywhere",
         """
         filter KUBE-SERVICES: -m comment --comment "ns1/svc1:p80 has no endpoints" -m tcp -p tcp -d 172.30.0.41 --dport 80 -j REJECT --reject-with tcp-reset

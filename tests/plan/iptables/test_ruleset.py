@@ -33,7 +33,8 @@ def new_rig(family: Family = V4, **flags: object) -> Rig:
 
 
 def ip(family: Family, number: int) -> str:
-    return f"10.96.{number // 250}.{number % 250 + 1}" if family is V4 else f"fd00:10:96::{number:x}"
+    """Addresses some way apart, so that a dispatch tree of few of them has branches."""
+    return f"10.96.{number // 28}.{number % 28 * 9 + 1}" if family is V4 else f"fd00:10:96::{number * 9:x}"
 
 
 def web(number: int, family: Family = V4, **spec: Any) -> wire.Service:
@@ -60,7 +61,7 @@ VARIANTS: list[dict[str, Any]] = [
     {"clusterIP": "None", "ips": ()},
 ]
 WORDS = ["", "a1", "b1", "a1 b1", "a1 a2 b1 b2", "a1!term b1", "a1!dead"]
-SERVICES = st.integers(0, 9)
+SERVICES = st.integers(0, 7)
 
 EVENTS = st.one_of(
     st.tuples(st.just("service"), SERVICES, st.integers(0, len(VARIANTS) - 1)),
@@ -79,7 +80,7 @@ def make_variant(number: int, variant: int, family: Family) -> wire.Service:
     spec = dict(VARIANTS[variant])
     port: dict[str, Any] = {"name": "", "port": 80}
     if spec.pop("nodePort", False):
-        port["nodePort"] = 30000 + number
+        port["nodePort"] = 30000 + number * 9
     if spec.pop("ranges", False):
         spec |= {"loadBalancerSourceRanges": ["192.168.0.0/16", "fd00:192::/32"]}
     if spec.pop("healthCheckNodePort", False):
@@ -95,8 +96,11 @@ class History:
     def __init__(self, family: Family) -> None:
         self.family = family
         self.rig = new_rig(family)
-        self.rig.sync(full=True)
         self.present: dict[tuple[str, str], Change] = {}
+        for number in range(5):
+            self.run("service", number, number % 3)
+            self.run("endpoints", number, WORDS.index("a1 a2 b1 b2"))
+        self.rig.sync(full=True)
 
     def run(self, what: str, number: int, choice: int) -> None:
         match what:
