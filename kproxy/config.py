@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MODES = ("iptables",)
+GATE_EXTERNAL_IPS = "AllowServiceExternalIPs"
 KUBE_PROXY_MODES = ("iptables", "ipvs", "nftables")
 _INTERFACE = re.compile(r"[^\s/+!\"'\\]+\Z")
 _MAX_INTERFACE = 15
@@ -50,6 +51,7 @@ class Config:
     conntrack: ConntrackSettings = field(default_factory=ConntrackSettings)
     oom_score_adj: int = -999
     external_ips_allowed: bool = True
+    ignored_gates: tuple[str, ...] = ()
 
     @property
     def masquerade_mark(self) -> str:
@@ -61,6 +63,7 @@ def build_config(values: Mapping[str, Any]) -> Config:
     """Build the configuration from flag values by flag name (`proxy_mode`, ...). Raises `ConfigError`."""
     get = values.get
     settings = _Checked(values)
+    gates = _gates(get("feature_gates", ()))
     return Config(
         node_name=_node_name(get("hostname_override", "")),
         manifests=get("manifests"),
@@ -87,7 +90,8 @@ def build_config(values: Mapping[str, Any]) -> Config:
             udp_timeout_stream_s=settings.whole_seconds("conntrack_udp_timeout_stream", 0),
         ),
         oom_score_adj=settings.number("oom_score_adj", -999, -1000, 1000),
-        external_ips_allowed=_gates(get("feature_gates", ())).get("AllowServiceExternalIPs", True),
+        external_ips_allowed=gates.get(GATE_EXTERNAL_IPS, True),
+        ignored_gates=tuple(name for name in gates if name != GATE_EXTERNAL_IPS),
     )
 
 

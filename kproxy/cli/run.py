@@ -47,6 +47,8 @@ def run(context: click.Context, /, **values: Any) -> None:
         clean_up()
         return
     config = build_config(flatten(values))
+    for gate in config.ignored_gates:
+        log.warning("--feature-gates: %s has no effect in kproxy", gate)
     # Late: the agent pulls in every part of the program, which `render` and `version` can do without.
     from kproxy.agent import run_agent
     from kproxy.dataplane.iptables.start import set_sysctls

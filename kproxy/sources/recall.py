@@ -141,12 +141,11 @@ class _Reader:
                 self._items(value.items, line, placed)
 
     def _items(self, items: Pieces, line: int, placed: Placed) -> bool:
-        """Place the items of a List that begins on `line`; place none if one of them does not parse alone."""
+        """Place the items of a List that begins on `line`; False (and `placed` is void) if one does not parse alone."""
         known = self._known.of(items.form, items.item_kind)
         seen = self.seen.of(items.form, items.item_kind)
         gaps: Iterable[int] = repeat(0) if items.gaps is None else items.gaps
         line += items.line
-        before = len(placed)
         for text, gap in zip(items.texts, gaps, strict=False):
             key = hash(text)
             reading = known.get(key) or seen.get(key)
@@ -156,7 +155,6 @@ class _Reader:
             if reading is UNUSUAL:
                 raise _Uncut
             if reading is NOT_ALONE:
-                del placed[before:]
                 return False
             line += gap
             placed.append((line, reading))

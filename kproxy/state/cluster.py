@@ -14,13 +14,14 @@ from kproxy.state.conflicts import ClaimIndex, describe
 from kproxy.state.endpoints import Endpoint, EndpointsByPort, merge_slices, service_of
 from kproxy.state.mirror import is_mirrored, mirror
 from kproxy.state.node import NodeInfo, node_info
-from kproxy.state.service import ParsedService, ServicePort, parse_service
+from kproxy.state.service_parser import parse_service
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from kproxy.sources.changes import Change
     from kproxy.state.addresses import Family
+    from kproxy.state.service import ParsedService, ServicePort
 
 
 class ClusterState:
@@ -53,6 +54,7 @@ class ClusterState:
                     self._endpoints_object(change.key, change.obj)
                 case "Node", wire.Node() | None if change.key == self.node.name:
                     self._node(change.obj)
+        self._dirty |= self._claims.settle()
 
     def take_dirty(self) -> tuple[set[str], bool]:
         """Return the names of Services to plan again, and whether the own node changed; forget both."""
@@ -102,7 +104,7 @@ class ClusterState:
                 # Like a bad document: the last good version goes on serving.
                 self.invalid[key] = error
                 return
-        self._dirty |= self._claims.enter(key, self.services.get(key))
+        self._claims.enter(key, self.services.get(key))
 
     def _slice(self, key: str, obj: wire.EndpointSlice | None) -> None:
         service = service_of(obj) if obj is not None else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from kproxy.state.service import ParsedService
 
@@ -37,52 +37,61 @@ def describe(claim: Claim) -> str:
 
 
 class ClaimIndex:
-    """Services by what they claim. A change costs as much as the Service and its rivals have claims."""
+    """Services by what they claim.
+
+    Changes are entered, then settled together: that costs as much as the Services concerned and their rivals have
+    claims, however many changes there were.
+    """
 
     def __init__(self) -> None:
         self._claimants: dict[Claim, set[str]] = {}
         self._services: dict[str, tuple[tuple[str, str], frozenset[Claim]]] = {}
         self._lost: dict[str, tuple[Claim, str]] = {}
+        self._touched: set[str] = set()
+        self._touched_claims: set[Claim] = set()
 
     def lost(self, key: str) -> tuple[Claim, str] | None:
         """Return (contested claim, name of the Service that has it) if `key` lost a conflict."""
         return self._lost.get(key)
 
-    def enter(self, key: str, service: ParsedService | None) -> set[str]:
-        """Enter, replace or (None) remove a Service; return the *other* Services whose standing changed."""
-        rivals = self._component(key)
+    def enter(self, key: str, service: ParsedService | None) -> None:
+        """Enter, replace or (None) remove a Service; who keeps what is decided by `settle`."""
         self._remove(key)
+        self._touched.add(key)
         if service is not None and service.ports:
             claims = frozenset(claims_of(service))
             self._services[key] = ((service.created, key), claims)
+            self._touched_claims |= claims
             for claim in claims:
                 self._claimants.setdefault(claim, set()).add(key)
-        rivals |= self._component(key)
-        if not rivals - {key} and key not in self._lost:
-            return set()
-        return self._settle(rivals | {key}) - {key}
+
+    def settle(self) -> set[str]:
+        """Decide anew what the changes since the last call touch; return the Services whose standing changed."""
+        names = self._touched | self._rivals(self._touched_claims)
+        self._touched, self._touched_claims = set(), set()
+        return self._settle(names)
 
     def _remove(self, key: str) -> None:
         _, claims = self._services.pop(key, (None, frozenset()))
+        self._touched_claims |= claims
         for claim in claims:
             claimants = self._claimants[claim]
             claimants.discard(key)
             if not claimants:
                 del self._claimants[claim]
 
-    def _component(self, key: str) -> set[str]:
-        """Return all Services linked with `key` by contested claims, itself included if it is entered."""
+    def _rivals(self, claims: Iterable[Claim]) -> set[str]:
+        """Return all Services linked by contested claims with somebody who has one of these."""
         seen: set[str] = set()
-        todo = [key] if key in self._services else []
+        known = set(claims)
+        todo = list(known)
         while todo:
-            name = todo.pop()
-            if name in seen:
-                continue
-            seen.add(name)
-            for claim in self._services[name][1]:
-                claimants = self._claimants[claim]
-                if len(claimants) > 1:
-                    todo.extend(claimants - seen)
+            for name in self._claimants.get(todo.pop(), set()) - seen:
+                seen.add(name)
+                for claim in self._services[name][1] - known:
+                    if len(self._claimants[claim]) > 1:
+                        known.add(claim)
+                        todo.append(claim)
         return seen
 
     def _settle(self, names: set[str]) -> set[str]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from kproxy.plan.intent import Frontend, FrontendKind, PortIntent, Reason, Verdict, plan_port
 from kproxy.state.addresses import Family
 from kproxy.state.node import NodeInfo
-from kproxy.state.service import ServicePort, parse_service
+from kproxy.state.service_parser import parse_service
 from tests.state.objects import NODE, service
 from tests.state.shorthand import make_endpoints, names
+
+if TYPE_CHECKING:
+    from kproxy.state.service import ServicePort
 
 FORWARD, REJECT, DROP = Verdict.FORWARD, Verdict.REJECT, Verdict.DROP
 NOBODY, NOBODY_HERE = Reason.NO_ENDPOINTS, Reason.NO_LOCAL_ENDPOINTS

@@ -139,6 +139,9 @@ def test_the_line_of_a_wrong_field() -> None:
     [
         LIST.replace("metadata:\n    name: a", "metadata: &m\n    name: a").replace("    name: c", "    <<: *m"),
         LIST.replace("- apiVersion", "-\n  apiVersion"),
+        LIST.replace("# the last\n- apiVersion", "-\n  apiVersion"),
+        LIST + "items: []\n",
+        LIST.replace("items:\n", "items: [x]\nitems:\n"),
         LIST.replace("kind: List", "..."),
         "%YAML 1.1\n---\n" + LIST,
         LIST.replace('resourceVersion: ""', 'resourceVersion: "\n- x\n"'),

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from asyncinotify import Inotify, Mask
 
-from kproxy.sources.watch import MAX_LINKS, lookups
+from kproxy.errors import SourceError
+from kproxy.sources.watch import MAX_LINKS, PathWatch, lookups
+
+if TYPE_CHECKING:
+    from asyncinotify import Watch
 
 
 @pytest.fixture
@@ -68,3 +75,41 @@ def test_a_circle(root: Path) -> None:
     (root / "a").symlink_to("b")
     (root / "b").symlink_to("a")
     assert len(below(root, root / "a")) <= MAX_LINKS + 2
+
+
+def test_a_symlink_that_turns_while_watches_are_set(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for version in ("v1", "v2"):
+        (root / version / "manifests").mkdir(parents=True)
+    (root / "current").symlink_to("v1")
+    add_watch = Inotify.add_watch
+    added: list[str] = []
+
+    def turn_and_add(self: Inotify, path: str, mask: Mask) -> Watch:
+        if not added:
+            (root / ".new").symlink_to("v2")
+            (root / ".new").rename(root / "current")
+        added.append(path)
+        return add_watch(self, path, mask)
+
+    monkeypatch.setattr(Inotify, "add_watch", turn_and_add)
+    with PathWatch() as watch:
+        watch.follow(root / "current" / "manifests", [])
+    assert str(root / "v2" / "manifests") in added
+
+
+def test_no_more_inotify_instances(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("kproxy.sources.watch.Inotify", refuse)
+    with pytest.raises(SourceError, match=r"inotify: Too many open files - raise the sysctl fs.inotify.max_user_inst"):
+        PathWatch()
+
+
+def test_no_more_watches(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Inotify, "add_watch", refuse)
+    with PathWatch() as watch, pytest.raises(SourceError, match=r"raise the sysctl fs.inotify.max_user_watches"):
+        watch.follow(root, [])

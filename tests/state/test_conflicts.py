@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kproxy.state.conflicts import Claim, ClaimIndex, claims_of, describe
-from kproxy.state.service import ParsedService, parse_service
+from kproxy.state.service_parser import parse_service
 from tests.state.objects import service
+
+if TYPE_CHECKING:
+    from kproxy.state.service import ParsedService
 
 
 def parsed(name: str, *, created: str | None = None, **spec: Any) -> ParsedService:
@@ -22,10 +25,16 @@ def standing(index: ClaimIndex, services: dict[str, ParsedService]) -> dict[str,
     return {key: lost for key in services if (lost := index.lost(key))}
 
 
+def enter(index: ClaimIndex, key: str, service: ParsedService | None) -> set[str]:
+    """Enter one Service and settle; return the *others* whose standing changed."""
+    index.enter(key, service)
+    return index.settle() - {key}
+
+
 def settled(services: list[ParsedService]) -> dict[str, tuple[Claim, str]]:
     index = ClaimIndex()
     for one in services:
-        index.enter(one.key, one)
+        enter(index, one.key, one)
     return standing(index, {one.key: one for one in services})
 
 
@@ -152,35 +161,35 @@ def test_when_the_winner_goes_its_claims_go_down_the_chain(order: tuple[int, ...
     services = chain()
     index = ClaimIndex()
     for n in order:
-        index.enter(services[n].key, services[n])
-    assert index.enter("ns1/a", None) == {"ns1/b", "ns1/c"}
+        enter(index, services[n].key, services[n])
+    assert enter(index, "ns1/a", None) == {"ns1/b", "ns1/c"}
     assert index.lost("ns1/b") is None
     assert index.lost("ns1/c") == (("node port", "TCP", 30080), "ns1/b")
     # And back again.
-    assert index.enter("ns1/a", services[0]) == {"ns1/b", "ns1/c"}
+    assert enter(index, "ns1/a", services[0]) == {"ns1/b", "ns1/c"}
     assert index.lost("ns1/b") == (("10.96.0.1", "TCP", 80), "ns1/a")
     assert index.lost("ns1/c") is None
 
 
 def test_removal_gives_back() -> None:
     index = ClaimIndex()
-    index.enter("ns1/a", parsed("a"))
-    assert index.enter("ns1/b", parsed("b")) == set()
+    enter(index, "ns1/a", parsed("a"))
+    assert enter(index, "ns1/b", parsed("b")) == set()
     assert index.lost("ns1/b")
-    assert index.enter("ns1/a", None) == {"ns1/b"}
+    assert enter(index, "ns1/a", None) == {"ns1/b"}
     assert index.lost("ns1/b") is None
 
 
 def test_who_is_told() -> None:
     """`enter` names the others whose rules have to be planned again, and nobody else."""
     index = ClaimIndex()
-    index.enter("ns1/x", parsed("x", clusterIP="10.96.9.9"))
-    index.enter("ns1/b", parsed("b"))
-    assert index.enter("ns1/a", parsed("a")) == {"ns1/b"}  # the older name takes it away
-    assert index.enter("ns1/a", parsed("a", clusterIP="10.96.0.5")) == {"ns1/b"}  # and leaves it
-    assert index.enter("ns1/a", parsed("a", clusterIP="10.96.0.6")) == set()
-    assert index.enter("ns1/b", None) == set()
-    assert index.enter("ns1/none", None) == set()
+    enter(index, "ns1/x", parsed("x", clusterIP="10.96.9.9"))
+    enter(index, "ns1/b", parsed("b"))
+    assert enter(index, "ns1/a", parsed("a")) == {"ns1/b"}  # the older name takes it away
+    assert enter(index, "ns1/a", parsed("a", clusterIP="10.96.0.5")) == {"ns1/b"}  # and leaves it
+    assert enter(index, "ns1/a", parsed("a", clusterIP="10.96.0.6")) == set()
+    assert enter(index, "ns1/b", None) == set()
+    assert enter(index, "ns1/none", None) == set()
 
 
 def test_many_rivals() -> None:
@@ -188,9 +197,9 @@ def test_many_rivals() -> None:
     services = [parsed(f"s{n:03}") for n in range(200)]
     index = ClaimIndex()
     for one in services[::-1]:
-        index.enter(one.key, one)
+        enter(index, one.key, one)
     assert [one.key for one in services if index.lost(one.key) is None] == ["ns1/s000"]
-    assert index.enter("ns1/s000", None) == {one.key for one in services[1:]}
+    assert enter(index, "ns1/s000", None) == {one.key for one in services[1:]}
     assert index.lost("ns1/s002") == (("172.30.0.41", "TCP", 80), "ns1/s001")
 
 
@@ -218,7 +227,7 @@ def test_any_history_ends_as_a_fresh_index(events: list[tuple[str, tuple[str, in
         else:
             ip, number, created = what
             present[key] = parsed(name, created=created, clusterIP=ip, ports=[{"port": 80, "nodePort": number}])
-        told = index.enter(key, present.get(key))
+        told = enter(index, key, present.get(key))
         now = {other: index.lost(other) for other in present if other != key}
         changed = {other for other, lost in now.items() if other in known and known[other] != lost}
         assert told == changed, "the wrong ones were told"

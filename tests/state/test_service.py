@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from kproxy.state.addresses import FAMILIES, Family
-from kproxy.state.service import ParsedService, ServicePort, ServicePortName, parse_service
+from kproxy.state.service import ParsedService, ServicePort, ServicePortName
+from kproxy.state.service_parser import parse_service
 from tests.state.objects import HEADLESS, PROXY_NAME, service
 
 V4, V6 = FAMILIES

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kproxy.errors import ObjectError
-from kproxy.state.service import parse_service
+from kproxy.state.service_parser import parse_service
 from tests.state.objects import service
 
 TWO = [{"name": "a", "port": 80}, {"name": "b", "port": 81}]

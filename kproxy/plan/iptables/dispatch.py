@@ -84,6 +84,7 @@ class DispatchTree:
         dirty = sorted(self._dirty)
         self._dirty.clear()
         kept, self._leaves = self._leaves, {}
+        known, self._jumps = self._jumps, {}
         branches: dict[str, tuple[str, ...]] = {}
 
         def leaf(branch: Branch, low: int, high: int) -> tuple[str, ...]:
@@ -102,7 +103,7 @@ class DispatchTree:
                 if end - start == 1:
                     rules.extend(leaf(child, start, end))
                 else:
-                    name, jump = self._jump(child)
+                    name, jump = self._jumps[child] = known.get(child) or self._jump(child)
                     branches[name] = node(child, start, end)
                     rules.append(jump)
             return tuple(rules)
@@ -141,12 +142,9 @@ class DispatchTree:
             low = end
 
     def _jump(self, branch: Branch) -> tuple[str, str]:
-        """Return the name of a branch's chain and the rule that leads there; remembered, as most branches stay."""
-        known = self._jumps.get(branch)
-        if known is None:
-            name = dispatch_chain(self._label(branch))
-            known = self._jumps[branch] = (name, f"{self._match(branch)} -j {name}")
-        return known
+        """Return the name of a branch's chain and the rule that leads there."""
+        name = dispatch_chain(self._label(branch))
+        return name, f"{self._match(branch)} -j {name}"
 
     def _leaf_rules(self, keys: list[int]) -> tuple[str, ...]:
         found: dict[str, None] = {}

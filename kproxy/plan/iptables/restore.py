@@ -115,7 +115,7 @@ def _open_quotes(line: str) -> bool:
 
 def target_of(rule: str) -> str:
     """Return what a rule jumps or goes to; "" for a rule without a target."""
-    words = shlex.split(rule)
+    words = _split(rule)
     return next((words[index + 1] for index, word in enumerate(words[:-1]) if word in ("-j", "-g")), "")
 
 
@@ -128,4 +128,11 @@ def missing_jumps(saved: SavedTable | None, wanted: Iterable[Jump]) -> list[Jump
 
 def _words(rule: str) -> list[str]:
     """Return the rule in a form that does not depend on the order of its matches."""
-    return sorted(shlex.split(rule))
+    return sorted(_split(rule))
+
+
+def _split(rule: str) -> list[str]:
+    try:
+        return shlex.split(rule)
+    except ValueError:
+        return rule.split()  # quotes that the tool itself did not close

@@ -12,7 +12,7 @@ import msgspec
 
 from kproxy.plan.delta import UNKNOWN, DeltaTracker
 from kproxy.plan.iptables import names
-from kproxy.plan.iptables.restore import ChainKey, Restore, Rules, SavedTable, missing_jumps, restore
+from kproxy.plan.iptables.restore import ChainKey, Restore, Rules, SavedTable, missing_jumps, restore, target_of
 from kproxy.plan.iptables.service import PortRules, RenderOptions, port_rules
 from kproxy.plan.iptables.shared import NodePortDispatch, SharedChains
 from kproxy.plan.iptables.skeleton import TABLES, TableSkeleton
@@ -59,6 +59,8 @@ class IptablesRuleset:
         self._endpoints = 0
         self._shared = SharedChains(family)
         self._branches: set[ChainKey] = set()
+        # Chains that somebody else's chain jumps to: the kernel does not delete them, so they are only emptied.
+        self._in_use: set[ChainKey] = set()
         self._tracker: DeltaTracker[ChainKey, Rules] = DeltaTracker()
         self._missing_jumps = {table: list(skeleton[table].jumps) for table in TABLES}
         for table in TABLES:
@@ -103,7 +105,12 @@ class IptablesRuleset:
             self._unrendered.clear()
         self._assemble()
         updates = self._tracker.updates()
-        deletions = self._tracker.deletions()
+        deletions: list[ChainKey] = []
+        for stale in self._tracker.deletions():
+            if stale not in self._in_use:
+                deletions.append(stale)
+            elif self._tracker.actual[stale] != ():
+                updates[stale] = ()
         return restore(updates, deletions, self._missing_jumps, self._lifted(updates)), updates, deletions
 
     def applied(self, updates: Mapping[ChainKey, Rules], deletions: Iterable[ChainKey]) -> None:
@@ -121,6 +128,13 @@ class IptablesRuleset:
                 if owned(table, chain)
             }
         )
+        self._in_use = {
+            (table, target_of(rule))
+            for table, content in saved.items()
+            for chain in content.user_chains
+            if not owned(table, chain)
+            for rule in content.rules.get(chain, ())
+        }
         self._missing_jumps = {table: missing_jumps(saved.get(table), self._skeleton[table].jumps) for table in TABLES}
 
     def owner_of(self, line: str) -> str | None:

@@ -152,7 +152,7 @@ class _PortRenderer:
         what = f"{self.name} external destinations"
         if not port.external_local:
             yield f"{comment(f'masquerade traffic for {what}')} {MARK_MASQUERADE}"
-        elif intent.short_circuit:
+        else:
             if local:
                 yield f"{comment(f'pod traffic for {what}')} {from_local(local)} -j {self.cluster}"
             from_node = "-m addrtype --src-type LOCAL"

@@ -392,3 +392,14 @@ def test_a_full_load_equals_what_iptables_save_shows_of_it() -> None:
     saved = parse_save(rig.kernel.save())
     for (table, chain), rules in rig.ruleset.chains.items():
         assert tuple(saved[table].rules[chain]) == rules
+
+
+def test_a_stale_chain_that_somebody_jumps_to_is_emptied_and_does_not_stop_the_sync() -> None:
+    """The kernel does not delete a chain in use; one such chain must not keep everything else from being written."""
+    rig = Rig(Family.IPV4, ())
+    chains = [":KUBE-SVC-STALE - [0:0]", ":MINE - [0:0]"]
+    rig.kernel.restore(["*nat", *chains, "-A KUBE-SVC-STALE -p tcp -j ACCEPT", "-A MINE -j KUBE-SVC-STALE", "COMMIT"])
+    rig.sync(full=True)
+    assert rig.kernel.tables["nat"]["KUBE-SVC-STALE"] == []
+    assert "KUBE-MARK-MASQ" in rig.kernel.tables["nat"]
+    assert rig.sync() == (), "and there is nothing left to do"

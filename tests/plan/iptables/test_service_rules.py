@@ -11,7 +11,7 @@ from kproxy.plan.iptables.service import PortRules, RenderOptions, port_rules
 from kproxy.plan.local_traffic import LocalTraffic
 from kproxy.state.addresses import Family
 from kproxy.state.node import NodeInfo
-from kproxy.state.service import parse_service
+from kproxy.state.service_parser import parse_service
 from tests.plan.iptables.shapes import ETP, ITP, NP, SHAPES, Shape
 from tests.state.objects import NODE, service
 from tests.state.shorthand import make_endpoints
