@@ -54,9 +54,11 @@ class ManifestDirectory:
             yield await _first(folder, clock)
             while True:
                 await _news(folder, watch, clock)
-                batch = await asyncio.to_thread(_look, folder, clock())
-                if batch is not None:
-                    yield batch
+                # In the way to the directory there may be busy ones, /tmp say.
+                if folder.ripe(clock()):
+                    batch = await asyncio.to_thread(_look, folder, clock())
+                    if batch is not None:
+                        yield batch
 
 
 async def _first(folder: Folder, clock: Callable[[], float]) -> ChangeBatch:

@@ -47,7 +47,9 @@ class Folder:
         # Device and inode of the directory that was read last, and what is wrong with the path now.
         self._directory: tuple[int, int] | None = None
         self._lost: ObjectError | None = None
+        # The problems told last; None: nothing was told yet.
         self._told: list[str] | None = None
+        self._told_lost: ObjectError | None = None
 
     def scan(self, now: float) -> None:
         """Look at every file whose identity changed, and at those that are gone. The directory may be another one."""
@@ -126,6 +128,11 @@ class Folder:
         """Return when to call `look`, None if nothing is due."""
         return min(self._due.values(), default=None)
 
+    def ripe(self, now: float) -> bool:
+        """Tell whether `look` might have something to tell."""
+        when = self.next_look()
+        return self._told is None or self._lost is not self._told_lost or (when is not None and when <= now)
+
     def look(self, now: float, *, as_is: bool = False) -> ChangeBatch | None:
         """Look at the files that are due; None if there is nothing new to tell.
 
@@ -137,6 +144,8 @@ class Folder:
             # They went with their directory.
             news = {name: what for name, what in news.items() if what is not None}
             self.scan(now)
+        if not news and self._told is not None and self._lost is self._told_lost:
+            return None
         return self._told_once(self._manifests.update(news))
 
     def _news(self, names: Iterable[str], now: float, *, as_is: bool) -> dict[str, FileNews]:
@@ -168,6 +177,7 @@ class Folder:
     def _told_once(self, batch: ChangeBatch) -> ChangeBatch | None:
         if self._lost is not None:
             batch = replace(batch, problems=(self._lost, *batch.problems))
+        self._told_lost = self._lost
         problems = [str(problem) for problem in batch.problems]
         if not batch.changes and problems == self._told:
             return None

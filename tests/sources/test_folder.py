@@ -60,6 +60,23 @@ def test_an_empty_directory_is_told_once(tmp_path: Path) -> None:
     assert folder.look(0) is None
 
 
+def test_when_there_might_be_something_to_tell(folder: Folder) -> None:
+    assert Folder(folder.path).ripe(0)
+    assert not folder.ripe(1)
+    folder.closed("a.yaml", 2)
+    assert not folder.ripe(1.9)
+    assert folder.ripe(2)
+    assert folder.look(2) is None
+    folder.lose("gone fishing")
+    assert folder.ripe(2)
+    assert problems(folder.look(2)) == [f"{folder.path}: gone fishing"]
+    assert not folder.ripe(3)
+    folder.scan(3)
+    assert folder.ripe(3)
+    assert problems(folder.look(3)) == []
+    assert not folder.ripe(4)
+
+
 def test_a_scan_reads_what_has_another_identity(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
     monkeypatch.setattr("kproxy.sources.folder.read_file", lambda path, **_: read.append(path.name))

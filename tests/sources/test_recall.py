@@ -140,6 +140,7 @@ def test_the_line_of_a_wrong_field() -> None:
         LIST.replace("metadata:\n    name: a", "metadata: &m\n    name: a").replace("    name: c", "    <<: *m"),
         LIST.replace("- apiVersion", "-\n  apiVersion"),
         LIST.replace("# the last\n- apiVersion", "-\n  apiVersion"),
+        LIST.replace("name: a\n- apiVersion", "name: a\n-\n  apiVersion"),
         LIST + "items: []\n",
         LIST.replace("items:\n", "items: [x]\nitems:\n"),
         LIST.replace("kind: List", "..."),
