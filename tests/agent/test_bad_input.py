@@ -44,6 +44,18 @@ def test_without_permission() -> None:
         assert untouched(node)
 
 
+def test_without_iptables() -> None:
+    """A mount over /usr/sbin, in a mount namespace of its own, is a machine without the package."""
+    hidden = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /usr/sbin && exec "$@"', "sh")
+    with one_node() as node:
+        code, lines = run(node, *agent_arguments(node), prefix=hidden)
+        assert code == 1
+        assert lines == ["kproxy: iptables-restore is not installed - install the package iptables"]
+        code, lines = run(node, "cleanup", prefix=hidden)
+        assert code == 1
+        assert lines == ["kproxy: iptables-restore is not installed - install the package iptables"]
+
+
 def test_a_missing_directory_is_found_before_anything_is_touched() -> None:
     with one_node() as node:
         code, lines = run(node, "run", "--manifests", "/does/not/exist", *FLAGS)
