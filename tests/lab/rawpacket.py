@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 ETHERTYPE = {4: 0x0800, 6: 0x86DD}
 TCP, UDP = 6, 17
+SO_RCVBUFFORCE = 33  # asm-generic/socket.h; Python's socket module has no name for it
+BUFFER_BYTES = 64 << 20
 FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
 
 
@@ -106,6 +108,8 @@ class Sniffer:
     def __init__(self, namespace: Namespace, interface: str = "eth0") -> None:
         everything = socket.htons(0x0003)
         self._socket = namespace.socket(socket.AF_PACKET, socket.SOCK_DGRAM, everything)
+        # Hundreds of other flows may pass while the reader waits for its turn; nothing may be lost for that.
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
         self._socket.bind((interface, 0x0003))
 
     def until(self, wanted: Segment, timeout_s: float) -> list[Segment]:
