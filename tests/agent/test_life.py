@@ -86,6 +86,19 @@ def test_a_flushed_table_is_written_again(variant: str, table: str) -> None:
             eventually(lambda: rules(node.saved(variant, table)) == before, f"{table} is whole again")
 
 
+@pytest.mark.parametrize(("table", "chain"), [("filter", "FORWARD"), ("nat", "PREROUTING"), ("filter", "INPUT")])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_jump_that_was_taken_away_comes_back(variant: str, table: str, chain: str) -> None:
+    """A firewall that writes its own FORWARD chain anew takes our jumps out of it, and leaves our chains."""
+    with one_node() as node:
+        node.manifests.write("web", web())
+        with node.agent("--iptables-variant", variant) as agent:
+            agent.wait_ready()
+            before = rules(node.saved(variant, table))
+            node.namespace.run(f"iptables-{variant}", "-t", table, "-F", chain)
+            eventually(lambda: rules(node.saved(variant, table)) == before, f"the jumps of {chain} are back")
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_cleanup_removes_all_of_ours_and_nothing_else(variant: str) -> None:
     with one_node() as node:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from kproxy.dataplane.iptables import ruleset_for
 from kproxy.dataplane.mode import Synced
 from kproxy.errors import ObjectError, RestoreRefused
+from kproxy.plan.iptables.restore import SavedTable, missing_jumps
 from kproxy.plan.iptables.skeleton import TABLES
 
 if TYPE_CHECKING:
@@ -81,8 +82,18 @@ class IptablesProxier:
         return Synced(full, written, len(deletions), rules)
 
     def intact(self) -> bool:
-        """Tell whether nobody flushed our tables, by looking for the canary in each of them."""
-        return all(self.tool.has_chain(table, CANARY) for table in TABLES)
+        """Tell whether nobody flushed our tables: the jumps from the built-in chains are all there, and the canary is.
+
+        kube-proxy looks for the canary alone. But a table that was flushed between our look at it and our writing has
+        a canary again and no jumps; and a firewall that rewrites its FORWARD chain takes ours away and leaves the rest.
+        """
+        return all(self.tool.has_chain(table, CANARY) for table in TABLES) and not any(
+            missing_jumps(self._built_in(table), self.ruleset.jumps(table)) for table in TABLES
+        )
+
+    def _built_in(self, table: str) -> SavedTable:
+        chains = {jump.chain for jump in self.ruleset.jumps(table)}
+        return SavedTable(set(), {chain: self.tool.rules_of(table, chain) for chain in sorted(chains)})
 
     def count_rules(self) -> dict[str, int]:
         """Return the number of rules that kproxy owns, by table."""

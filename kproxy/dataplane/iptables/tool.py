@@ -58,16 +58,24 @@ class IptablesTool:
 
     def has_chain(self, table: str, chain: str) -> bool:
         """Tell whether a chain exists. Raises as `restore`, if that can't be found out."""
-        arguments = [self._binaries.iptables, "-w", str(LOCK_WAIT_S), "-t", table, "-S", chain, "1"]
+        return self._list(table, chain, "1") is not None
+
+    def rules_of(self, table: str, chain: str) -> list[str]:
+        """Return the rules of one chain as `save` has them; none if there is no such chain. Raises as `restore`."""
+        listed = parse_save(f"*{table}\n{self._list(table, chain) or ''}")
+        return listed[table].rules.get(chain, [])
+
+    def _list(self, table: str, chain: str, *number: str) -> str | None:
+        """Run `iptables -S`; None when the chain does not exist."""
+        arguments = [self._binaries.iptables, "-w", str(LOCK_WAIT_S), "-t", table, "-S", chain, *number]
         try:
-            self._run(arguments)
+            return self._run(arguments)
         except LockHeld:
             raise
         except KernelError as error:
             if re.search(r"No chain/target/match|does not exist|incompatible", str(error)):
-                return False
+                return None
             raise
-        return True
 
     def _run(self, arguments: list[str], restore: Restore | None = None) -> str:
         try:

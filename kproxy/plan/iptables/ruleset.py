@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from kproxy.plan.intent import PortIntent
+    from kproxy.plan.iptables.skeleton import Jump
     from kproxy.state.addresses import Family
 
 LARGE_CLUSTER_ENDPOINTS = 1000
@@ -71,6 +72,10 @@ class IptablesRuleset:
     def chains(self) -> Mapping[ChainKey, Rules]:
         """All wanted chains with their rules, as of the last `difference`."""
         return self._tracker.desired
+
+    def jumps(self, table: str) -> tuple[Jump, ...]:
+        """Return the jumps from built-in chains that one table has to have."""
+        return self._skeleton[table].jumps
 
     def configure(self, options: RenderOptions, node_ports: NodePortDispatch) -> None:
         """Set what shapes every Service's rules; if it changed, all of them are rendered again."""

@@ -42,6 +42,10 @@ class FakeTool(IptablesTool):
         self._fail()
         return chain in self.kernel.tables[table]
 
+    def rules_of(self, table: str, chain: str) -> list[str]:
+        self._fail()
+        return list(self.kernel.tables[table].get(chain, ()))
+
     def _fail(self) -> None:
         error, self.fail_next = self.fail_next, None
         if error is not None:
