@@ -5,6 +5,7 @@ from __future__ import annotations
 from examples.demo.host import differences, snapshot
 
 
+@pytest.mark.root
 def test_this_machine_is_like_itself() -> None:
     before = snapshot()
     assert before["sysctls"]
