@@ -14,11 +14,13 @@ from kproxy.dataplane.iptables.start import start_iptables
 from kproxy.errors import SourceError
 from kproxy.health.server import start_healthz_server
 from kproxy.health.shared import ProxierHealth
+from kproxy.kube.credentials import find_credentials
 from kproxy.metrics.registry import Metrics
 from kproxy.metrics.server import start_metrics_server
 from kproxy.notices import Notices
 from kproxy.schedule import SyncSchedule
 from kproxy.sources.directory import ManifestDirectory
+from kproxy.sources.kubernetes import KubernetesSource
 from kproxy.state.cluster import ClusterState
 from kproxy.syncer import Syncer
 
@@ -162,7 +164,7 @@ class Agent:
 def _source(config: Config) -> Source:
     """Return the source, after a look whether it is there: a mistyped path must not change the node first."""
     if config.manifests is None:
-        raise SourceError("there is nothing to follow", remedy="give --manifests DIR with YAML or JSON manifests")
+        return KubernetesSource(find_credentials(config.kubeconfig, config.master), config.node_name)
     if not config.manifests.is_dir():
         raise SourceError(f"--manifests {config.manifests}: no such directory", remedy="create it, or name another")
     return ManifestDirectory(config.manifests)

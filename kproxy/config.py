@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import socket
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kproxy.errors import ConfigError
@@ -20,7 +21,6 @@ from kproxy.state.addresses import Family, parse_cidr, parse_ip
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 MODES = ("iptables",)
 GATE_EXTERNAL_IPS = "AllowServiceExternalIPs"
@@ -35,6 +35,8 @@ class Config:
 
     node_name: str
     manifests: Path | None = None
+    kubeconfig: Path | None = None
+    master: str = ""
     proxy_mode: str = "iptables"
     iptables_variant: str = "auto"
     bind_address: str = ""
@@ -67,6 +69,8 @@ def build_config(values: Mapping[str, Any]) -> Config:
     return Config(
         node_name=_node_name(get("hostname_override", "")),
         manifests=get("manifests"),
+        kubeconfig=Path(str(get("kubeconfig"))) if get("kubeconfig") else None,
+        master=get("master", ""),
         proxy_mode=_mode(get("proxy_mode", "")),
         iptables_variant=get("iptables_variant", "auto"),
         bind_address=_bind_address(get("bind_address", "")),

@@ -17,13 +17,14 @@ RINGS = {
     # Objects in, desired kernel objects out: no I/O, no clock, no threads.
     "pure": """
         kproxy.errors kproxy.schedule
-        kproxy.kube kproxy.state kproxy.plan
+        kproxy.kube.wire kproxy.kube.decode kproxy.kube.resources kproxy.state kproxy.plan
         kproxy.sources.changes kproxy.sources.base kproxy.sources.manifests kproxy.sources.documents
         kproxy.sources.reading kproxy.sources.recall
         kproxy.sources.yaml_lines kproxy.sources.yaml_reader kproxy.sources.yaml_scalars
     """,
     # Bytes in, events out.
     "sans-IO": """
+        kproxy.kube.backoff kproxy.kube.holding kproxy.kube.reflector kproxy.kube.requests kproxy.kube.stream
         kproxy.netlink.errors kproxy.netlink.message kproxy.netlink.nfnetlink kproxy.netlink.exchange
         kproxy.netlink.conntrack
         kproxy.health.answer kproxy.health.bind kproxy.health.proxier kproxy.health.service
@@ -31,7 +32,9 @@ RINGS = {
     # Sockets, processes, files, time.
     "shell": """
         kproxy.config kproxy.rulebook kproxy.notices
+        kproxy.kube.client kproxy.kube.credentials
         kproxy.sources.directory kproxy.sources.files kproxy.sources.folder kproxy.sources.watch
+        kproxy.sources.kubernetes
         kproxy.netlink.socket kproxy.dataplane
         kproxy.health.accept kproxy.health.http kproxy.health.listen kproxy.health.request kproxy.health.server
         kproxy.health.service_listeners kproxy.health.shared
@@ -42,7 +45,7 @@ RINGS = {
 }
 
 #: Packages with modules of several rings: their `__init__` runs with each of them, so it imports nothing.
-PACKAGES = {"kproxy", "kproxy.sources", "kproxy.netlink", "kproxy.health"}
+PACKAGES = {"kproxy", "kproxy.kube", "kproxy.sources", "kproxy.netlink", "kproxy.health"}
 
 #: All that the two inner rings may import besides each other. No asyncio, socket, subprocess, threading, time, os ...
 INNER_LIBRARIES = {

@@ -45,6 +45,8 @@ OWN_FLAGS = (
 )
 
 SETTINGS = (
+    Flag("kubeconfig", str, "", "kubeconfig file; without it the Pod's service account (in-cluster)."),
+    Flag("master", str, "", "Address of the API server, instead of the kubeconfig's."),
     Flag("hostname-override", str, "", "Name of this node; otherwise the hostname."),
     Flag("proxy-mode", str, "", "iptables (the default)."),
     Flag(
@@ -85,17 +87,23 @@ SETTINGS = (
     Flag("feature-gates", COMMA_LIST, (), "Gates as NAME=true or NAME=false.", multiple=True),
 )
 
-_NO_API = "the Kubernetes API is not read by this version"
+_ONE_WATCH = "kproxy makes one watch per resource and hardly another request"
 _OTHER_MODE = "it is for another mode"
 _LOGGING = "logs are plain text"
 
 UNUSED = (
-    Flag("kubeconfig", str, "", "kubeconfig file.", _NO_API),
-    Flag("master", str, "", "Address of the API server.", _NO_API),
-    Flag("kube-api-content-type", str, "application/vnd.kubernetes.protobuf", "Content type of requests.", _NO_API),
-    Flag("kube-api-qps", float, 5.0, "Requests a second.", _NO_API),
-    Flag("kube-api-burst", int, 10, "Burst of requests.", _NO_API),
-    Flag("config-sync-period", DURATION, 900.0, "Resync of the API's objects.", _NO_API),
+    Flag(
+        "kube-api-content-type", str, "application/vnd.kubernetes.protobuf", "Content type of requests.", "JSON is read"
+    ),
+    Flag("kube-api-qps", float, 5.0, "Requests a second.", _ONE_WATCH),
+    Flag("kube-api-burst", int, 10, "Burst of requests.", _ONE_WATCH),
+    Flag(
+        "config-sync-period",
+        DURATION,
+        900.0,
+        "Resync of the API's objects.",
+        "every relist is compared",
+    ),
     Flag("ipvs-sync-period", DURATION, 30.0, "Sync period of IPVS mode.", _OTHER_MODE),
     Flag("ipvs-min-sync-period", DURATION, 0.0, "Shortest time between two IPVS syncs.", _OTHER_MODE),
     Flag("ipvs-scheduler", str, "", "IPVS scheduler.", _OTHER_MODE),

@@ -179,10 +179,10 @@ def test_run_starts_the_agent(capsys: pytest.CaptureFixture[str], started: list[
 
 
 def test_run_says_which_flags_have_no_effect(capsys: pytest.CaptureFixture[str], started: list[Config]) -> None:
-    _, err = succeeds(capsys, "run", "--kubeconfig=/etc/kube", "--profiling=false", "--hostname-override=node-a")
+    _, err = succeeds(capsys, "run", "--kube-api-qps=5", "--profiling=false", "--hostname-override=node-a")
     lines = [line for line in err.splitlines() if "has no effect" in line]
     assert len(lines) == 2
-    assert "--kubeconfig" in lines[0]
+    assert "--kube-api-qps" in lines[0]
     assert len(started) == 1
 
 

@@ -1,0 +1,212 @@
+"""The shell around a reflector: it makes the requests over HTTP/1.1 and TLS, and watches the clock. Linux.
+
+One connection per request: a watch lasts minutes, and a new connection is what picks up rotated credentials.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, TypeVar, cast
+from urllib.parse import quote, urlencode
+
+import h11
+
+from kproxy import __version__
+from kproxy.errors import KproxyError, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kproxy.kube.credentials import Credentials, Login
+    from kproxy.kube.reflector import Reflector
+    from kproxy.kube.requests import Request
+
+T = TypeVar("T")
+
+READ_BYTES: Final = 256 * 1024
+
+TCP_OPTIONS: Final = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    # A peer that is gone is noticed after 10 + 3 * 5 seconds.
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 25_000),
+)
+
+
+class ApiClient:
+    """Runs reflectors against one API server. `server` is its URL, "" until it was known once."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self.server = ""
+        self._credentials = credentials
+        self._pending: asyncio.Future[Login] | None = None
+
+    async def run(self, reflector: Reflector, news: Callable[[], None]) -> None:
+        """Make the reflector's requests until cancelled; call `news` whenever it may know something new."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            request = reflector.poll(clock())
+            if request is None:
+                await asyncio.sleep(max(0.0, reflector.start_at - clock()))
+            else:
+                await self._ask(reflector, request, news)
+                news()
+
+    async def _ask(self, reflector: Reflector, request: Request, news: Callable[[], None]) -> None:
+        clock = asyncio.get_running_loop().time
+        writer = None
+        try:
+            async with asyncio.timeout_at(reflector.deadline):
+                login = await self._login()
+                reader, writer = await _connect(login)
+            http = h11.Connection(h11.CLIENT)
+            writer.write(_request(http, login, request))
+            reflector.connected(clock())
+            await _answer(http, reader, reflector, news)
+            if reflector.status == 401:
+                self._credentials.reject()
+        except TimeoutError as error:
+            # The kernel's own ETIMEDOUT is one too, and comes before the deadline.
+            if clock() >= reflector.deadline:
+                reflector.expired(clock())
+            else:
+                reflector.lost(clock(), _reason(error))
+        except (KproxyError, ssl.SSLError, h11.ProtocolError) as error:
+            if isinstance(error, ssl.SSLError):
+                self._credentials.reject()
+            reflector.lost(clock(), _reason(error), reached=True)
+        except (OSError, UnicodeError) as error:
+            reflector.lost(clock(), _reason(error))
+        finally:
+            if writer is not None:
+                writer.transport.abort()
+
+    async def _login(self) -> Login:
+        """Return the login; all that ask at the same time share one, so that a slow plugin runs once."""
+        if self._pending is None or self._pending.done():
+            self._pending = _in_thread(self._credentials.login)
+        login = await asyncio.shield(self._pending)
+        self.server = login.url
+        return login
+
+
+def _in_thread(call: Callable[[], T]) -> asyncio.Future[T]:
+    """Run a call that may block for ever (a plugin) in a thread that does not keep the process from ending."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+    future.add_done_callback(lambda done: done.cancelled() or done.exception())  # it is seen, if by nobody else
+
+    def finish(result: T | None, error: BaseException | None) -> None:
+        if future.done():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(cast("T", result))
+
+    def run() -> None:
+        result, error = None, None
+        try:
+            result = call()
+        except BaseException as raised:  # noqa: BLE001 - it is raised again where the result is waited for
+            error = raised
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(finish, result, error)
+
+    threading.Thread(target=run, name="kproxy-credentials", daemon=True).start()
+    return future
+
+
+async def _connect(login: Login) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection(
+        login.host,
+        login.port,
+        ssl=login.tls,
+        server_hostname=login.server_name if login.tls else None,
+        limit=READ_BYTES,
+        happy_eyeballs_delay=0.25,
+    )
+    connection: socket.socket = writer.get_extra_info("socket")
+    for level, option, value in TCP_OPTIONS:
+        connection.setsockopt(level, option, value)
+    return reader, writer
+
+
+def _request(http: h11.Connection, login: Login, request: Request) -> bytes:
+    headers = [
+        ("Host", login.authority),
+        ("Accept", "application/json"),
+        ("User-Agent", f"kproxy/{__version__}"),
+        ("Connection", "close"),
+    ]
+    if login.authorization:
+        headers.append(("Authorization", login.authorization))
+    target = f"{quote(login.base_path)}{request.path}?{urlencode(request.query)}"
+    head = http.send(h11.Request(method="GET", target=target, headers=headers))
+    return (head or b"") + (http.send(h11.EndOfMessage()) or b"")
+
+
+async def _answer(
+    http: h11.Connection, reader: asyncio.StreamReader, reflector: Reflector, news: Callable[[], None]
+) -> None:
+    """Read the answer until it ends or the reflector wants no more of it."""
+    clock = asyncio.get_running_loop().time
+    body: list[bytes] = []
+    data = b"-"  # b"" when the server has closed its side
+    while not reflector.idle:
+        try:
+            event = http.next_event()
+        except h11.RemoteProtocolError as error:
+            _pass_on(body, reflector, news)  # what came before the fault did come
+            if data:
+                raise
+            why = "the stream was cut" if reflector.status else "the server closed the connection"
+            raise h11.RemoteProtocolError(why) from error
+        match event:
+            case h11.Data():
+                body.append(bytes(event.data))
+            case h11.NEED_DATA:
+                # Chunks that came together are read together: the server sends each event in one of its own.
+                _pass_on(body, reflector, news)
+                if reflector.idle:
+                    return
+                async with asyncio.timeout_at(reflector.deadline):
+                    data = await reader.read(READ_BYTES)
+                http.receive_data(data)
+            case h11.Response():
+                headers = dict(event.headers)
+                reflector.response(clock(), event.status_code, headers.get(b"retry-after", b"").decode("latin-1"))
+            case h11.EndOfMessage():
+                _pass_on(body, reflector, news)
+                reflector.end(clock())
+                return
+            case h11.PAUSED | h11.ConnectionClosed():
+                reflector.lost(clock(), "the server closed the connection")
+                return
+
+
+def _pass_on(body: list[bytes], reflector: Reflector, news: Callable[[], None]) -> None:
+    if body and not reflector.idle:
+        reflector.data(asyncio.get_running_loop().time(), b"".join(body))
+        news()
+    body.clear()
+
+
+def _reason(error: BaseException) -> str:
+    """Return an error in a few words."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return one_line(f"its certificate is not accepted: {error.verify_message}")
+    if isinstance(error, ssl.SSLError):
+        return one_line(f"TLS: {error.reason or error}")
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno).lower()  # asyncio's own text is another
+    if isinstance(error, OSError) and error.strerror:
+        return one_line(error.strerror.lower())
+    return one_line(str(error) or type(error).__name__)

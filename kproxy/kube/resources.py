@@ -1,0 +1,40 @@
+"""What is asked of the API server: which objects, and with which selectors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+Query = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One collection of objects. `selectors` are the query parameters that every request for it carries."""
+
+    kind: str
+    plural: str
+    path: str
+    selectors: Query = ()
+
+
+_PROXIES: Final = "!service.kubernetes.io/headless,!service.kubernetes.io/service-proxy-name"
+"""kube-proxy's label selector: no objects of headless Services, and none that another proxy serves."""
+
+SERVICES: Final = Resource(
+    "Service",
+    "services",
+    "/api/v1/services",
+    (("labelSelector", _PROXIES), ("fieldSelector", "spec.clusterIP!=None")),
+)
+ENDPOINT_SLICES: Final = Resource(
+    "EndpointSlice",
+    "endpointslices",
+    "/apis/discovery.k8s.io/v1/endpointslices",
+    (("labelSelector", _PROXIES),),
+)
+
+
+def own_node(name: str) -> Resource:
+    """Return the resource of one Node, by its name."""
+    return Resource("Node", "nodes", "/api/v1/nodes", (("fieldSelector", f"metadata.name={name}"),))
