@@ -1,0 +1,30 @@
+#!/bin/sh
+# Builds one real program from Go modules into a directory.
+# usage: build.sh DIRECTORY PROGRAM     e.g. build.sh ~/.cache/peers kube-apiserver
+# A change of version: edit the `require` and `replace` lines of kubernetes/go.mod or etcd/go.mod, then `go mod tidy`.
+set -e
+here=$(cd "$(dirname "$0")" && pwd)
+out=$(mkdir -p "$1" && cd "$1" && pwd)
+program=$2
+flags="-s -w"
+case $program in
+  etcd) module=etcd package=go.etcd.io/etcd/server/v3 ;;
+  *)
+    module=kubernetes package=k8s.io/kubernetes/cmd/$program
+    version=$(sed -n 's/^require k8s.io\/kubernetes v//p' "$here/kubernetes/go.mod")
+    minor=${version#1.}
+    set_version="-X k8s.io/component-base/version"
+    flags="$flags $set_version.gitVersion=v$version $set_version.gitMajor=1 $set_version.gitMinor=${minor%%.*}"
+    ;;
+esac
+
+# Go writes into the module's directory; the repository stays as it is.
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cp "$here/$module"/* "$work"
+cd "$work"
+echo "building $program" >&2
+go build -trimpath -ldflags "$flags" -o "$work/built" "$package"
+# In one step, so that a program in the directory is always a whole one.
+cp "$work/built" "$out/.$program.$$"
+mv "$out/.$program.$$" "$out/$program"

@@ -1,0 +1,82 @@
+"""Where the real programs are: in the cache, else built into it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+#: Built from Go modules: etcd/go.mod, kubernetes/go.mod.
+PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-proxy")
+BUILD_TIMEOUT_S = 1800
+
+
+class Missing(RuntimeError):
+    """A program is not in the cache and cannot be built; the text says why."""
+
+
+def _version() -> str:
+    match = re.search(
+        r"^require k8s\.io/kubernetes v(\S+)$", (HERE / "kubernetes" / "go.mod").read_text(), re.MULTILINE
+    )
+    assert match, "kubernetes/go.mod requires no k8s.io/kubernetes"
+    return match[1]
+
+
+#: The Kubernetes version, as go.mod requires it.
+VERSION = _version()
+
+
+def cache() -> Path:
+    """The folder of this version's programs: KPROXY_PEERS, else below the user's cache directory."""
+    if given := os.environ.get("KPROXY_PEERS"):
+        return Path(given)
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home, "kproxy", "peers", VERSION)
+
+
+def why_not(*programs: str) -> str:
+    """Why one of these programs cannot be had on this machine; empty when all can."""
+    if shutil.which("go"):
+        return ""
+    missing = [program for program in programs if not (cache() / program).exists()]
+    return f"{' and '.join(missing)} must be built, and Go is not installed" if missing else ""
+
+
+def peer(program: str) -> Path:
+    """The path of one of PROGRAMS, which is built first when it is not in the cache. Missing when it cannot be."""
+    path = cache() / program
+    if not path.exists():
+        _build(program)
+    return path
+
+
+def require(*programs: str) -> None:
+    """For fixtures: skip the test where a program cannot be had, and fail it in CI, where everything runs."""
+    reason = why_not(*programs)
+    if not reason:
+        return
+    if os.environ.get("CI", "") not in ("", "false"):
+        pytest.fail(f"in CI every test runs: {reason}", pytrace=False)
+    pytest.skip(f"NOT RUN: it needs the real Kubernetes programs; {reason}")
+
+
+def _build(program: str) -> None:
+    if reason := why_not(program):
+        raise Missing(reason)
+    cache().mkdir(parents=True, exist_ok=True)
+    with (cache() / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (cache() / program).exists():
+            return
+        done = subprocess.run(
+            [HERE / "build.sh", cache(), program], stderr=subprocess.PIPE, text=True, timeout=BUILD_TIMEOUT_S
+        )
+    if done.returncode:
+        raise Missing(f"{program} could not be built:\n{done.stderr.strip()[-2000:]}")
