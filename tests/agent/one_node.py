@@ -13,10 +13,14 @@ from tests.lab.manifests import ManifestDirectory, Object, Port, endpoint_slice,
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+#: These sysctls can't be set in a network namespace of one's own.
+LEAVE_CONNTRACK = (
+    *("--conntrack-max-per-core", "0", "--conntrack-tcp-timeout-established", "0"),
+    *("--conntrack-tcp-timeout-close-wait", "0"),
+)
 FLAGS = (
     *("--hostname-override", "node-a", "--cluster-cidr", "10.244.0.0/16,fd00:10:244::/48"),
-    *("--conntrack-max-per-core", "0", "--conntrack-tcp-timeout-established", "0"),
-    *("--conntrack-tcp-timeout-close-wait", "0", "--iptables-sync-period", "1s"),
+    *(*LEAVE_CONNTRACK, "--iptables-sync-period", "1s"),
 )
 WEB = Port("http", "tcp", 80, 8080)
 

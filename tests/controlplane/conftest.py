@@ -1,0 +1,28 @@
+"""One lab with a control plane for all tests of this folder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.controlplane import ControlPlane, plan_with_control_plane
+from tests.lab import Cluster
+from tests.peers import require
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="package")
+def cluster() -> Iterator[Cluster]:
+    require("etcd", "kube-apiserver", "kube-controller-manager")
+    with Cluster(plan_with_control_plane()) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="package")
+def control(cluster: Cluster) -> Iterator[ControlPlane]:
+    with ControlPlane.of(cluster) as control:
+        control.install_rbac()
+        yield control

@@ -1,0 +1,47 @@
+"""One connection through the fault proxy, and what is wrong with all of them at present."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from tests.controlplane.truncation import Truncation
+
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+@dataclass(slots=True)
+class Faults:
+    """What goes wrong at present, for all connections."""
+
+    truncation: Callable[[], Truncation] | None = None
+    answer: bytes = b""
+    answers_left: int = 0
+
+
+@dataclass(eq=False, slots=True)
+class Link:
+    """One connection of a client, and the one to the server that belongs to it."""
+
+    client: asyncio.StreamWriter
+    server: asyncio.StreamWriter
+    truncation: Truncation | None = None
+    #: The client has been told that no more will come; what the server still says goes nowhere.
+    deaf: bool = False
+
+    def end(self, *, reset: bool) -> None:
+        for writer in (self.client, self.server):
+            if reset:
+                sock = writer.get_extra_info("socket")
+                with contextlib.suppress(OSError):
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+                writer.transport.abort()
+            else:
+                writer.close()
