@@ -10,17 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.agent.one_node import LEAVE_CONNTRACK
 from tests.lab import Namespace, Run
 
 REPOSITORY = Path(__file__).parent.parent
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 COMMANDS = [line.removeprefix("$ ").split("   #")[0].strip() for line in README.splitlines() if line.startswith("$ ")]
 FIRST_SCREEN = 60
-#: These sysctls can't be set in a network namespace of one's own.
-LEAVE_CONNTRACK = (
-    *("--conntrack-max-per-core", "0", "--conntrack-tcp-timeout-established", "0"),
-    *("--conntrack-tcp-timeout-close-wait", "0"),
-)
 PAGES = sorted(path for path in REPOSITORY.rglob("*.md") if ".venv" not in path.parts)
 
 
