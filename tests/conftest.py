@@ -45,9 +45,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     no_peers = [report for report in every if "NOT RUN: it needs the real Kubernetes programs" in str(report.longrepr)]
     if no_peers:
         terminalreporter.section("NO REAL API SERVER", sep="!", red=True, bold=True)
-        terminalreporter.line(
-            f"{len(no_peers)} tests need Kubernetes' own programs: install Go, which builds them"
-        )
+        terminalreporter.line(f"{len(no_peers)} tests need Kubernetes' own programs: install Go, which builds them")
     if skipped:
         terminalreporter.section("PACKETS WERE NOT TESTED", sep="!", red=True, bold=True)
         terminalreporter.line(f"{len(skipped)} tests need root: run `sudo make test`")
