@@ -127,7 +127,12 @@ class ControlPlane:
         self.start_api_server()
 
     def start_controllers(self, *names: str) -> None:
-        """Start kube-controller-manager with the named controllers. What they do comes a second or two later."""
+        """Start kube-controller-manager with the named controllers, in place of one that runs.
+
+        What they do comes a second or two later.
+        """
+        if self._controllers is not None:
+            self._controllers.stop()
         log = self.directory / "kube-controller-manager.log"
         config = self.kubeconfig("controllers", token=ADMIN_TOKEN)
         wanted = f"--controllers={','.join(names or ('endpointslice-controller',))}"
