@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import signal
@@ -127,18 +128,19 @@ class Agent:
         while True:
             now = time.monotonic()
             self._health.beat(now)
+            next_look_s = looked_at + self._config.sync_period_s - now
+            if next_look_s <= 0:
+                # Before any wait: changes that never cease must not keep us from looking.
+                await self._look()
+                looked_at = time.monotonic()
+                continue
             wait_s = self._schedule.wait_s(now)
             if wait_s == 0:
                 await self._sync()
                 continue
-            next_look_s = max(0.0, looked_at + self._config.sync_period_s - now)
-            try:
-                self._wake.clear()
+            self._wake.clear()
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), min(wait_s or next_look_s, next_look_s))
-            except TimeoutError:
-                if time.monotonic() >= looked_at + self._config.sync_period_s:
-                    await self._look()
-                    looked_at = time.monotonic()
 
     async def _sync(self) -> None:
         self._schedule.start()
