@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kproxy.config_watch import until_changed
 from kproxy.dataplane.iptables.start import start_iptables
 from kproxy.errors import SourceError
 from kproxy.health.server import start_healthz_server
@@ -94,6 +95,8 @@ class Agent:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         tasks = [loop.create_task(self._follow()), loop.create_task(self._sync_loop()), loop.create_task(stop.wait())]
+        if self._config.config_file is not None:
+            tasks.append(loop.create_task(until_changed(self._config.config_file)))
         done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in pending:
             task.cancel()

@@ -10,9 +10,9 @@ import re
 import socket
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from kproxy.errors import ConfigError
+from kproxy.errors import ConfigError, ConfigErrors
 from kproxy.health.bind import parse_bind
 from kproxy.plan.local_traffic import DetectLocalMode, LocalSettings
 from kproxy.plan.node_ports import parse_node_port_addresses
@@ -20,7 +20,9 @@ from kproxy.plan.sysctls import ConntrackSettings
 from kproxy.state.addresses import Family, parse_cidr, parse_ip
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+T = TypeVar("T")
 
 MODES = ("iptables",)
 GATE_EXTERNAL_IPS = "AllowServiceExternalIPs"
@@ -54,6 +56,7 @@ class Config:
     oom_score_adj: int = -999
     external_ips_allowed: bool = True
     ignored_gates: tuple[str, ...] = ()
+    config_file: Path | None = None
 
     @property
     def masquerade_mark(self) -> str:
@@ -61,41 +64,78 @@ class Config:
         return f"0x{1 << self.masquerade_bit:08x}"
 
 
-def build_config(values: Mapping[str, Any]) -> Config:
-    """Build the configuration from flag values by flag name (`proxy_mode`, ...). Raises `ConfigError`."""
+def build_config(values: Mapping[str, Any], names: Mapping[str, str] | None = None) -> Config:
+    """Build the configuration from setting values by flag key (`proxy_mode`, ...).
+
+    `names` says what to call a setting in an error, where that is not its flag. Raises `ConfigError`, or `ConfigErrors`
+    that names everything that is wrong.
+    """
     get = values.get
     settings = _Checked(values)
-    gates = _gates(get("feature_gates", ()))
-    return Config(
-        node_name=_node_name(get("hostname_override", "")),
-        manifests=get("manifests"),
+    problems = _Problems(names or {})
+    take = problems.take
+    no_gates: dict[str, bool] = {}
+    gates = take(lambda: _gates(get("feature_gates", ())), no_gates)
+    config = Config(
+        node_name=take(lambda: _node_name(get("hostname_override", "")), ""),
+        manifests=Path(str(get("manifests"))) if get("manifests") else None,
         kubeconfig=Path(str(get("kubeconfig"))) if get("kubeconfig") else None,
         master=get("master", ""),
-        proxy_mode=_mode(get("proxy_mode", "")),
+        proxy_mode=take(lambda: _mode(get("proxy_mode", "")), ""),
         iptables_variant=get("iptables_variant", "auto"),
-        bind_address=_bind_address(get("bind_address", "")),
-        healthz_bind_address=_listen(values, "healthz", 10256),
-        metrics_bind_address=_listen(values, "metrics", 10249),
+        bind_address=take(lambda: _bind_address(get("bind_address", "")), ""),
+        healthz_bind_address=take(lambda: _listen(values, "healthz", 10256), ""),
+        metrics_bind_address=take(lambda: _listen(values, "metrics", 10249), ""),
         bind_address_hard_fail=get("bind_address_hard_fail", False),
-        local=_local(values),
-        node_port_addresses=_node_port_addresses(get("nodeport_addresses", ())),
+        local=take(lambda: _local(values), LocalSettings()),
+        node_port_addresses=take(lambda: _node_port_addresses(get("nodeport_addresses", ())), ()),
         masquerade_all=get("masquerade_all", False),
-        masquerade_bit=settings.number("iptables_masquerade_bit", 14, 0, 31),
+        masquerade_bit=take(lambda: settings.number("iptables_masquerade_bit", 14, 0, 31), 0),
         localhost_node_ports=get("iptables_localhost_nodeports", True),
-        sync_period_s=settings.seconds("iptables_sync_period", 30.0, positive=True),
-        min_sync_period_s=settings.min_sync_period(),
-        conntrack=ConntrackSettings(
-            max_per_core=settings.number("conntrack_max_per_core", 32768, 0),
-            min=settings.number("conntrack_min", 131072, 0),
-            tcp_timeout_established_s=settings.whole_seconds("conntrack_tcp_timeout_established", 86400),
-            tcp_timeout_close_wait_s=settings.whole_seconds("conntrack_tcp_timeout_close_wait", 3600),
-            tcp_be_liberal=get("conntrack_tcp_be_liberal", False),
-            udp_timeout_s=settings.whole_seconds("conntrack_udp_timeout", 0),
-            udp_timeout_stream_s=settings.whole_seconds("conntrack_udp_timeout_stream", 0),
-        ),
-        oom_score_adj=settings.number("oom_score_adj", -999, -1000, 1000),
+        sync_period_s=take(lambda: settings.seconds("iptables_sync_period", 30.0, positive=True), 0.0),
+        min_sync_period_s=take(settings.min_sync_period, 0.0),
+        conntrack=_conntrack(settings, values, take),
+        oom_score_adj=take(lambda: settings.number("oom_score_adj", -999, -1000, 1000), 0),
         external_ips_allowed=gates.get(GATE_EXTERNAL_IPS, True),
         ignored_gates=tuple(name for name in gates if name != GATE_EXTERNAL_IPS),
+        config_file=Path(str(get("config"))) if get("config") else None,
+    )
+    problems.raise_them()
+    return config
+
+
+class _Problems:
+    """Collects what is wrong, so that all of it is said at once, and names it in the user's terms."""
+
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self._names = names
+        self._errors: list[ConfigError] = []
+
+    def take(self, value: Callable[[], T], otherwise: T) -> T:
+        """Return what `value` returns; `otherwise` when it raises ConfigError."""
+        try:
+            return value()
+        except ConfigError as error:
+            name = self._names.get(error.field.removeprefix("--").replace("-", "_"), error.field)
+            self._errors.append(ConfigError(name, error.reason, remedy=error.remedy))
+            return otherwise
+
+    def raise_them(self) -> None:
+        if self._errors:
+            raise self._errors[0] if len(self._errors) == 1 else ConfigErrors(self._errors)
+
+
+def _conntrack(
+    settings: _Checked, values: Mapping[str, Any], take: Callable[[Callable[[], int], int], int]
+) -> ConntrackSettings:
+    return ConntrackSettings(
+        max_per_core=take(lambda: settings.number("conntrack_max_per_core", 32768, 0), 0),
+        min=take(lambda: settings.number("conntrack_min", 131072, 0), 0),
+        tcp_timeout_established_s=take(lambda: settings.whole_seconds("conntrack_tcp_timeout_established", 86400), 0),
+        tcp_timeout_close_wait_s=take(lambda: settings.whole_seconds("conntrack_tcp_timeout_close_wait", 3600), 0),
+        tcp_be_liberal=values.get("conntrack_tcp_be_liberal", False),
+        udp_timeout_s=take(lambda: settings.whole_seconds("conntrack_udp_timeout", 0), 0),
+        udp_timeout_stream_s=take(lambda: settings.whole_seconds("conntrack_udp_timeout_stream", 0), 0),
     )
 
 

@@ -4,6 +4,7 @@ The tree::
 
     KproxyError
     ├── ConfigError       a flag or configuration field has a wrong value
+    │   └── ConfigErrors        several of them at once
     ├── ObjectError       a Kubernetes object (or document) can't be used; the others go on
     ├── SourceError       the source of objects itself can't be read
     ├── KernelError       the kernel, or the tool that talks to it, refused
@@ -18,6 +19,11 @@ and exits with 1 (`ConfigError`: 2); it never prints a traceback for one of thes
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def one_line(text: str) -> str:
@@ -42,7 +48,16 @@ class ConfigError(KproxyError):
 
     def __init__(self, field: str, what: str, *, remedy: str = "") -> None:
         self.field = field
+        self.reason = what
         super().__init__(f"{field}: {what}", remedy=remedy)
+
+
+class ConfigErrors(ConfigError):
+    """Several wrong values, reported together; `errors` has them one by one."""
+
+    def __init__(self, errors: Sequence[ConfigError]) -> None:
+        self.errors = tuple(errors)
+        super().__init__(self.errors[0].field, "; ".join(str(error) for error in self.errors))
 
 
 class ObjectError(KproxyError):

@@ -17,7 +17,7 @@ RINGS = {
     # Objects in, desired kernel objects out: no I/O, no clock, no threads.
     "pure": """
         kproxy.errors kproxy.schedule
-        kproxy.kube.wire kproxy.kube.decode kproxy.kube.resources kproxy.state kproxy.plan
+        kproxy.kube.wire kproxy.kube.decode kproxy.kube.resources kproxy.state kproxy.plan kproxy.settings
         kproxy.sources.changes kproxy.sources.base kproxy.sources.manifests kproxy.sources.documents
         kproxy.sources.reading kproxy.sources.recall
         kproxy.sources.yaml_lines kproxy.sources.yaml_reader kproxy.sources.yaml_scalars
@@ -31,7 +31,7 @@ RINGS = {
     """,
     # Sockets, processes, files, time.
     "shell": """
-        kproxy.config kproxy.rulebook kproxy.notices
+        kproxy.config kproxy.config_watch kproxy.rulebook kproxy.notices
         kproxy.kube.client kproxy.kube.credentials
         kproxy.sources.directory kproxy.sources.files kproxy.sources.folder kproxy.sources.watch
         kproxy.sources.kubernetes

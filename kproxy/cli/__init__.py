@@ -7,10 +7,11 @@ import sys
 import click
 
 from kproxy.cli.cleanup import cleanup
+from kproxy.cli.config import config
 from kproxy.cli.render import render
 from kproxy.cli.run import run
 from kproxy.cli.version import version
-from kproxy.errors import ConfigError, KproxyError
+from kproxy.errors import ConfigError, ConfigErrors, KproxyError
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -27,7 +28,7 @@ def cli() -> None:
     """Make the kernel carry Kubernetes Service traffic: a replacement for kube-proxy."""
 
 
-for command in (run, render, cleanup, version):
+for command in (run, render, config, cleanup, version):
     cli.add_command(command)
 
 
@@ -44,6 +45,10 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(EXIT_USAGE)
     except click.Abort:
         sys.exit(130)
+    except ConfigErrors as errors:
+        for one in errors.errors:
+            _complain(str(one))
+        sys.exit(EXIT_USAGE)
     except ConfigError as error:
         _complain(str(error))
         sys.exit(EXIT_USAGE)

@@ -162,6 +162,12 @@ def verbosity_option(command: F) -> F:
     )
 
 
+def config_option(command: F) -> F:
+    """Add --config."""
+    text = "KubeProxyConfiguration file (YAML or JSON); it stands in for all of kube-proxy's flags."
+    return click.option("--config", default="", help=text)(command)
+
+
 def flatten(values: dict[str, Any]) -> dict[str, Any]:
     """Join the values of list flags that were given several times."""
     lists = {flag.key for flag in (*OWN_FLAGS, *SETTINGS, *UNUSED) if flag.multiple}
@@ -169,8 +175,3 @@ def flatten(values: dict[str, Any]) -> dict[str, Any]:
         key: tuple(part for parts in value for part in parts) if key in lists else value
         for key, value in values.items()
     }
-
-
-def without_effect(given: dict[str, Any]) -> list[str]:
-    """Return a line for each flag that was given and has no effect."""
-    return [f"--{flag.name} has no effect: {flag.note}" for flag in UNUSED if flag.key in given]

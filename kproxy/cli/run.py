@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from kproxy.cli.cleanup import clean_up
-from kproxy.cli.flags import OWN_FLAGS, SETTINGS, UNUSED, flag_options, flatten, verbosity_option, without_effect
+from kproxy.cli.flags import OWN_FLAGS, SETTINGS, UNUSED, config_option, flag_options, verbosity_option
 from kproxy.cli.logs import set_up_logging
+from kproxy.cli.settings import gather
 from kproxy.cli.values import BOOLEAN
 from kproxy.cli.version import version_text
 from kproxy.config import build_config
 from kproxy.errors import ConfigError
-
-NOT_YET = {
-    "config": "configuration files are not read by this version",
-    "write_config_to": "configuration files are not written by this version",
-}
+from kproxy.settings.written import write_settings
 
 
 @click.command()
@@ -27,8 +24,8 @@ NOT_YET = {
 @click.option("--cleanup", type=BOOLEAN, is_flag=False, flag_value="true", help="Do what `kproxy cleanup` does.")
 @click.option("--init-only", type=BOOLEAN, is_flag=False, flag_value="true", help="Set the sysctls and exit.")
 @click.option("--version", "show_version", is_flag=True, help="Print the version and exit.")
-@click.option("--config", default="", help="Configuration file [not read by this version].")
-@click.option("--write-config-to", default="", help="Write the defaults to a file [not done by this version].")
+@config_option
+@click.option("--write-config-to", default="", help="Write the configuration to this file and exit.")
 @flag_options(UNUSED)
 @click.pass_context
 def run(context: click.Context, /, **values: Any) -> None:
@@ -36,19 +33,20 @@ def run(context: click.Context, /, **values: Any) -> None:
     if values["show_version"]:
         click.echo(version_text())
         return
-    log = set_up_logging(values["verbosity"])
-    given = {key: value for key, value in values.items() if _given(context, key)}
-    for key, why in NOT_YET.items():
-        if values[key]:
-            raise ConfigError(f"--{key.replace('_', '-')}", why, remedy="give the settings as flags")
-    for line in without_effect(given):
-        log.warning("%s", line)
     if values["cleanup"]:
+        set_up_logging(values["verbosity"])
         clean_up()
         return
-    config = build_config(flatten(values))
+    merged, warnings = gather(context, values)
+    log = set_up_logging(merged.values["verbosity"])
+    for line in warnings:
+        log.warning("%s", line)
+    config = build_config(merged.values, merged.origins)
+    if values["write_config_to"]:
+        _write(Path(values["write_config_to"]), write_settings(merged.values, merged.origins))
+        return
     for gate in config.ignored_gates:
-        log.warning("--feature-gates: %s has no effect in kproxy", gate)
+        log.warning("feature gate %s has no effect in kproxy", gate)
     # Late: the agent pulls in every part of the program, which `render` and `version` can do without.
     from kproxy.agent import run_agent
     from kproxy.dataplane.iptables.start import set_sysctls
@@ -59,5 +57,9 @@ def run(context: click.Context, /, **values: Any) -> None:
     run_agent(config)
 
 
-def _given(context: click.Context, key: str) -> bool:
-    return context.get_parameter_source(key) is ParameterSource.COMMANDLINE
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        what = f"{path}: {error.strerror}"
+        raise ConfigError("--write-config-to", what, remedy="name a file that can be written") from None

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import click
 
-_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
+from kproxy.settings.durations import parse_duration
+
 _TRUE = {"1", "t", "true"}
 _FALSE = {"0", "f", "false"}
 
@@ -23,13 +22,10 @@ class Duration(click.ParamType[Any]):
         if isinstance(value, int | float):
             return float(value)
         text = str(value).strip()
-        sign, digits = (-1 if text.startswith("-") else 1), text.removeprefix("-" if text.startswith("-") else "+")
-        if digits == "0":
-            return 0.0
-        parts = _PART.findall(digits)
-        if not parts or "".join(number + unit for number, unit in parts) != digits:
+        try:
+            return parse_duration(text)
+        except ValueError:
             self.fail(f"{text!r} is not a duration; write it like 30s, 1m30s or 0", param, ctx)
-        return sign * sum(float(number) * _UNITS[unit] for number, unit in parts)
 
 
 class Boolean(click.ParamType[Any]):

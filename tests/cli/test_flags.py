@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from kproxy.cli.flags import OWN_FLAGS, SETTINGS, UNUSED, without_effect
+from kproxy.cli import main
+from kproxy.cli.flags import OWN_FLAGS, SETTINGS, UNUSED
 from kproxy.config import build_config
 from tests.cli.flag_table import DEFAULTS, OTHERS
 from tests.cli.reading import fails, read
@@ -134,10 +135,11 @@ def test_false(text: str) -> None:
     assert read(f"--iptables-localhost-nodeports={text}")["iptables-localhost-nodeports"] is False
 
 
-def test_flags_without_effect_say_why() -> None:
-    given = {"ipvs_scheduler": "rr", "masquerade_all": True, "profiling": True}
-    lines = without_effect(given)
-    assert [line.split()[0] for line in lines] == ["--ipvs-scheduler", "--profiling"]
+def test_flags_without_effect_say_why(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["config", "--ipvs-scheduler=rr", "--masquerade-all", "--profiling"])
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("#")]
+    assert [line.split()[1] for line in lines] == ["--ipvs-scheduler", "--profiling"]
     assert all(" has no effect: " in line for line in lines)
     assert all(flag.note for flag in UNUSED)
     assert not any(flag.note for flag in (*OWN_FLAGS, *SETTINGS))
@@ -172,8 +174,8 @@ WRONG: list[tuple[str, str]] = [
     ("run --iptables-sync-period=0", "--iptables-sync-period"),
     ("run --iptables-min-sync-period=1h", "--iptables-min-sync-period"),
     ("run --oom-score-adj=2000", "--oom-score-adj"),
-    ("run --config=/etc/kube-proxy.yaml", "--config"),
-    ("run --write-config-to=/tmp/x", "--write-config-to"),
+    ("run --config=/no/such/file.yaml", "--config"),
+    ("run --write-config-to=/no/such/directory/x", "--write-config-to"),
     ("render", "--manifests"),
     ("render --manifests=. --nodeport-addresses=nonsense", "--nodeport-addresses"),
 ]
@@ -197,6 +199,7 @@ UNCHECKED = {flag.name for flag in UNUSED if flag.type is str or flag.multiple} 
     "hostname-override",
     "kubeconfig",
     "master",
+    "write-config-to",
 }
 
 
