@@ -1,0 +1,1 @@
+"""The nftables mode's planning: a ruleset in which Services are data. Pure."""
