@@ -77,7 +77,9 @@ class SourceError(KproxyError):
 
 
 class KernelError(KproxyError):
-    """The kernel, or the tool that talks to it, refused."""
+    """The kernel, or the tool that talks to it, refused; `while_writing` rules, not while looking at what is there."""
+
+    while_writing = False
 
 
 class FeatureMissing(KernelError):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from kproxy.config import Config
     from kproxy.dataplane.mode import Proxier, Synced
     from kproxy.health.shared import ProxierHealth
+    from kproxy.metrics.family import SyncKind
     from kproxy.metrics.registry import Metrics
     from kproxy.plan.stale_flows import ServingEndpoints
     from kproxy.state.addresses import Family
@@ -51,6 +52,7 @@ class Syncer:
         self._plans = {proxier.family: FamilyPlan(proxier.family, proxier.unsupported) for proxier in proxiers}
         self._udp_cleaned: dict[Family, ServingEndpoints] = {}
         self._failing: dict[Family, str] = {}
+        self._in_step: set[Family] = set()
 
     async def sync(self, *, full: bool = False) -> bool:
         """Run one sync of every family; return whether all succeeded. A failed family leaves the others alone."""
@@ -117,22 +119,32 @@ class Syncer:
 
     async def _sync_family(self, proxier: Proxier, full: bool, services: int) -> bool:
         family, start = proxier.family, time.monotonic()
+        kind: SyncKind = "partial" if family in self._in_step and not full else "full"
+        self._in_step.discard(family)
         try:
             synced = await asyncio.to_thread(proxier.sync, full=full)
         except KernelError as error:
+            self._count_failed(family, kind, time.monotonic() - start, error)
             self._failed(family, error)
             return False
         seconds = time.monotonic() - start
+        self._in_step.add(family)
         if self._failing.pop(family, ""):
             log.info("%s: syncing works again", family)
         self._succeeded(proxier, synced, seconds, services)
         return True
 
+    def _count_failed(self, family: Family, kind: SyncKind, seconds: float, error: KernelError) -> None:
+        metrics = self._metrics.family(family)
+        metrics.observe_sync(kind, seconds)
+        if error.while_writing:
+            metrics.iptables_restore_failures.inc()
+            if kind == "partial":
+                metrics.iptables_partial_restore_failures.inc()
+
     def _failed(self, family: Family, error: KernelError) -> None:
         self._health.failed(family, time.monotonic())
-        metrics = self._metrics.family(family)
-        metrics.sync_failures.inc()
-        metrics.iptables_restore_failures.inc()
+        self._metrics.family(family).sync_failures.inc()
         if self._failing.get(family) != str(error):
             self._failing[family] = str(error)
             log.error("%s: sync failed, the last good rules stay: %s", family, error)

@@ -49,8 +49,12 @@ class IptablesTool:
 
         Raises `LockHeld` after 5 s, `PermissionMissing`, `FeatureMissing`, or `RestoreRefused` with the line at fault.
         """
-        # The nft variant knows no lock, but takes the option.
-        self._run([self._binaries.restore, "-w", str(LOCK_WAIT_S), "--noflush"], restore)
+        try:
+            # The nft variant knows no lock, but takes the option.
+            self._run([self._binaries.restore, "-w", str(LOCK_WAIT_S), "--noflush"], restore)
+        except KernelError as error:
+            error.while_writing = True
+            raise
 
     def save(self) -> dict[str, SavedTable]:
         """Read all tables of this variant back."""

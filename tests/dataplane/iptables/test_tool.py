@@ -211,6 +211,14 @@ def test_a_refused_restore(tmp_path: Path) -> None:
     with pytest.raises(RestoreRefused, match="-A KUBE-A -m nosuch") as caught:
         script.tool.restore(RESTORE)
     assert caught.value.line == 3
+    assert caught.value.while_writing
+
+
+def test_a_look_that_fails_is_told_from_a_restore_that_does(tmp_path: Path) -> None:
+    script = Script(tmp_path / "iptables-save", err="iptables-save: something\n", code=1)
+    with pytest.raises(KernelError) as caught:
+        script.tool.save()
+    assert not caught.value.while_writing
 
 
 def test_save(tmp_path: Path) -> None:
