@@ -21,6 +21,8 @@ RINGS = {
         kproxy.sources.changes kproxy.sources.base kproxy.sources.manifests kproxy.sources.documents
         kproxy.sources.reading kproxy.sources.recall
         kproxy.sources.yaml_lines kproxy.sources.yaml_reader kproxy.sources.yaml_scalars
+        kproxy.dns.codes kproxy.dns.names kproxy.dns.records kproxy.dns.zone_config kproxy.dns.services
+        kproxy.dns.slices kproxy.dns.holdings kproxy.dns.service_answers kproxy.dns.zone
     """,
     # Bytes in, events out.
     "sans-IO": """
@@ -28,6 +30,7 @@ RINGS = {
         kproxy.netlink.errors kproxy.netlink.message kproxy.netlink.nfnetlink kproxy.netlink.exchange
         kproxy.netlink.conntrack
         kproxy.health.answer kproxy.health.bind kproxy.health.proxier kproxy.health.service
+        kproxy.dns.query kproxy.dns.reply kproxy.dns.upstream kproxy.dns.forward kproxy.dns.responder
     """,
     # Sockets, processes, files, time.
     "shell": """
@@ -45,12 +48,12 @@ RINGS = {
 }
 
 #: Packages with modules of several rings: their `__init__` runs with each of them, so it imports nothing.
-PACKAGES = {"kproxy", "kproxy.kube", "kproxy.sources", "kproxy.netlink", "kproxy.health"}
+PACKAGES = {"kproxy", "kproxy.kube", "kproxy.sources", "kproxy.netlink", "kproxy.health", "kproxy.dns"}
 
 #: All that the two inner rings may import besides each other. No asyncio, socket, subprocess, threading, time, os ...
 INNER_LIBRARIES = {
     *("__future__", "base64", "bisect", "collections", "contextlib", "dataclasses", "datetime", "enum", "errno"),
-    *("hashlib", "http", "ipaddress", "itertools", "json", "operator", "re", "shlex", "struct", "typing"),
+    *("hashlib", "http", "ipaddress", "itertools", "json", "math", "operator", "re", "shlex", "struct", "typing"),
     *("msgspec", "yaml"),
 }
 #: Functions that do I/O, look at the clock, or get at modules past the import statement.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 
 from kproxy.errors import one_line
-from kproxy.kube.wire import KINDS, KubeObject, namespaced_name
+from kproxy.kube.wire import CLUSTER_SCOPED, KINDS, KubeObject, namespaced_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,7 +25,13 @@ T = TypeVar("T")
 Path = tuple[str | int, ...]
 """Steps from a document's root: mapping keys and list positions. ("spec", "ports", 0, "port")"""
 
-API_VERSIONS: Final = {"Service": "v1", "Endpoints": "v1", "Node": "v1", "EndpointSlice": "discovery.k8s.io/v1"}
+API_VERSIONS: Final = {
+    "Service": "v1",
+    "Endpoints": "v1",
+    "Node": "v1",
+    "Namespace": "v1",
+    "EndpointSlice": "discovery.k8s.io/v1",
+}
 """kind -> the apiVersion it is read in (the keys are those of `wire.KINDS`)."""
 
 LIST_KINDS: Final = {"List": "", **{f"{kind}List": kind for kind in API_VERSIONS}}
@@ -168,7 +174,7 @@ def _object(form: _Form, data: Any, at: Path, kind: str) -> Decoded | Refused:
     except _Wrong as wrong:
         key = _key_alone(form, data, kind)
         return Refused((*at, *wrong.steps), wrong.field, wrong.what, kind if key else "", key)
-    if not meta.namespace and kind != "Node":
+    if not meta.namespace and kind not in CLUSTER_SCOPED:
         # API servers never leave it out; people do.
         meta = msgspec.structs.replace(meta, namespace="default")
         obj = msgspec.structs.replace(obj, metadata=meta)
@@ -181,7 +187,7 @@ def _key_alone(form: _Form, data: Any, kind: str) -> str:
         meta: _Name = _convert(form, data, _Named).metadata
     except _Wrong:
         return ""
-    if not meta.name or kind == "Node":
+    if not meta.name or kind in CLUSTER_SCOPED:
         return meta.name
     return f"{meta.namespace or 'default'}/{meta.name}"
 

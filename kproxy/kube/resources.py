@@ -34,6 +34,11 @@ ENDPOINT_SLICES: Final = Resource(
     (("labelSelector", _PROXIES),),
 )
 
+ALL_SERVICES: Final = Resource("Service", "services", "/api/v1/services")
+ALL_ENDPOINT_SLICES: Final = Resource("EndpointSlice", "endpointslices", "/apis/discovery.k8s.io/v1/endpointslices")
+NAMESPACES: Final = Resource("Namespace", "namespaces", "/api/v1/namespaces")
+"""What DNS follows: headless Services, and those that another proxy serves, have names too."""
+
 
 def own_node(name: str) -> Resource:
     """Return the resource of one Node, by its name."""

@@ -63,6 +63,7 @@ class ServiceSpec(Wire, frozen=True, gc=False):
     ports: list[ServicePort] | None = None
     external_ips: list[str] | None = msgspec.field(default=None, name="externalIPs")
     load_balancer_source_ranges: list[str] | None = None
+    external_name: str | None = None
     session_affinity: str | None = None
     session_affinity_config: SessionAffinityConfig | None = None
     internal_traffic_policy: str | None = None
@@ -204,20 +205,30 @@ class Node(Wire, frozen=True, gc=False):
     status: NodeStatus | None = None
 
 
-KubeObject = Service | EndpointSlice | Endpoints | Node
+class Namespace(Wire, frozen=True, gc=False):
+    """v1 Namespace."""
 
-KINDS: dict[str, type[Service] | type[EndpointSlice] | type[Endpoints] | type[Node]] = {
+    metadata: ObjectMeta
+
+
+KubeObject = Service | EndpointSlice | Endpoints | Node | Namespace
+
+KINDS: dict[str, type[Service] | type[EndpointSlice] | type[Endpoints] | type[Node] | type[Namespace]] = {
     "Service": Service,
     "EndpointSlice": EndpointSlice,
     "Endpoints": Endpoints,
     "Node": Node,
+    "Namespace": Namespace,
 }
 """kind -> the struct it is decoded to. Other kinds are passed over."""
 
+CLUSTER_SCOPED = ("Node", "Namespace")
+"""The kinds whose objects are in no namespace."""
+
 
 def namespaced_name(obj: KubeObject) -> str:
-    """Return "namespace/name" ("name" for a Node), the key of an object among its kind."""
+    """Return "namespace/name" ("name" for a Node or Namespace), the key of an object among its kind."""
     meta = obj.metadata
-    if isinstance(obj, Node):
+    if isinstance(obj, Node | Namespace):
         return meta.name
     return f"{meta.namespace or 'default'}/{meta.name}"

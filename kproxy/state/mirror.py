@@ -25,13 +25,16 @@ ANNOTATION_LEADER = "control-plane.alpha.kubernetes.io/leader"
 MAX_PER_SUBSET = 1000
 
 
-def mirror(endpoints: wire.Endpoints) -> dict[str, wire.EndpointSlice]:
-    """Return the slices for one Endpoints object by name; empty when it is not to be mirrored."""
+def mirror(endpoints: wire.Endpoints, *, delegated: bool = False) -> dict[str, wire.EndpointSlice]:
+    """Return the slices for one Endpoints object by name; empty when it is not to be mirrored.
+
+    With `delegated` also those that no rules are made for, because they are headless or another proxy's.
+    """
     meta = endpoints.metadata
     labels, annotations = meta.labels or {}, meta.annotations or {}
     if labels.get(LABEL_SKIP_MIRROR) == "true" or ANNOTATION_LEADER in annotations:
         return {}
-    if LABEL_PROXY_NAME in labels or LABEL_HEADLESS in labels:
+    if not delegated and (LABEL_PROXY_NAME in labels or LABEL_HEADLESS in labels):
         return {}  # the slices would carry the label, and be somebody else's
     slices: dict[str, wire.EndpointSlice] = {}
     for index, subset in enumerate(endpoints.subsets or ()):

@@ -7,13 +7,13 @@ manifests has no API server in front of it.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from kproxy.errors import ObjectError
 from kproxy.state.addresses import FAMILIES, Family, parse_cidr, parse_ip
+from kproxy.state.labels import is_label
 from kproxy.state.service import (
     LABEL_HEADLESS,
     LABEL_PROXY_NAME,
@@ -32,9 +32,6 @@ TYPES = ("ClusterIP", "NodePort", "LoadBalancer", "ExternalName")
 POLICIES = ("Cluster", "Local")
 DEFAULT_AFFINITY_S = 10800
 
-# RFC 1123 label; objects from files have met no other validation, and these words end up in rules.
-_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
-
 
 def parse_service(service: wire.Service, *, external_ips_allowed: bool = True) -> ParsedService:
     """Parse a Service of either or both families.
@@ -45,8 +42,9 @@ def parse_service(service: wire.Service, *, external_ips_allowed: bool = True) -
     meta, spec = service.metadata, service.spec
     namespace = meta.namespace or "default"
     where = f"Service {namespace}/{meta.name}"
+    # Objects from files have met no other validation, and these words end up in rules.
     for field, label in (("metadata.name", meta.name), ("metadata.namespace", namespace)):
-        if not _LABEL.match(label):
+        if not is_label(label):
             raise ObjectError(where, field, "must be an RFC 1123 label")
     reason_dns, reason_over = _why_no_rules(service)
     bare = ParsedService(namespace, meta.name, meta.creation_timestamp or "", {}, reason_dns, reason_over)
@@ -201,7 +199,7 @@ class _ServiceFields:
             name = port.name or ""
             if protocol not in PROTOCOLS:
                 raise ObjectError(self.where, f"{field}.protocol", f"{protocol!r} is not one of {', '.join(PROTOCOLS)}")
-            if name and not _LABEL.match(name):
+            if name and not is_label(name):
                 raise ObjectError(self.where, f"{field}.name", f"{name!r} is not a DNS label")
             if not name and len(ports) > 1:
                 raise ObjectError(self.where, f"{field}.name", "is required when a Service has several ports")

@@ -1,0 +1,85 @@
+"""The responder end to end, bytes to bytes: what every server that is built around it relies on."""
+
+from __future__ import annotations
+
+import dns.flags
+import dns.message
+import dns.rcode
+import pytest
+
+from kproxy.dns.responder import Responder
+from kproxy.dns.upstream import read_response
+from kproxy.dns.zone import Zone
+from kproxy.dns.zone_config import ZoneConfig
+from tests.dns.cluster import ask, forwarded, gone, records, service, slice_
+
+
+@pytest.fixture
+def zone() -> Zone:
+    zone = Zone(ZoneConfig(addresses=("169.254.20.10",)))
+    zone.apply([service("shop/web", "10.96.0.1", on=["http/TCP/80"])], serial=7)
+    zone.synced = True
+    return zone
+
+
+def test_an_answer_is_given_again_until_the_zone_changes(zone: Zone) -> None:
+    responder = Responder(zone)
+    for _ in range(3):
+        assert records(ask(responder, "web.shop.svc.cluster.local.").answer) == {
+            "web.shop.svc.cluster.local. 5 A 10.96.0.1"
+        }
+    zone.apply([service("shop/web", "10.96.0.9")])
+    assert records(ask(responder, "web.shop.svc.cluster.local.").answer) == {
+        "web.shop.svc.cluster.local. 5 A 10.96.0.9"
+    }
+    zone.apply([gone("Service", "shop/web")])
+    assert ask(responder, "web.shop.svc.cluster.local.").rcode() == dns.rcode.NXDOMAIN
+
+
+def test_answers_are_counted_by_kind(zone: Zone) -> None:
+    responder = Responder(zone)
+    for _ in range(3):
+        ask(responder, "web.shop.svc.cluster.local.")
+    ask(responder, "no.shop.svc.cluster.local.")
+    zone.apply([service("shop/web", "10.96.0.9")])
+    ask(responder, "web.shop.svc.cluster.local.")
+    counts = responder.take_counts()
+    assert sorted((kind.qtype, kind.rcode, count) for kind, count in counts.items()) == [(1, 0, 4), (1, 3, 1)]
+    assert responder.take_counts() == {}
+
+
+def test_outside_names_are_forwarded_and_the_reply_is_the_clients(zone: Zone) -> None:
+    forward = forwarded(Responder(zone, recursion=True), "WwW.example.ORG.")
+    upstream = dns.message.make_response(dns.message.from_wire(forward.question.message(4711)))
+    assert upstream.question[0].name.to_text() == "www.example.org."
+    upstream.answer.append(dns.rrset.from_text("www.example.org.", 300, "IN", "A", "192.0.2.1", "192.0.2.2"))
+    response = read_response(upstream.to_wire(), forward.question)
+    assert response.ttl() == 300
+    reply = dns.message.from_wire(forward.complete(response, age=100))
+    assert reply.question[0].name.to_text() == "WwW.example.ORG."
+    assert reply.flags & dns.flags.RA
+    assert records(reply.answer) == {
+        "WwW.example.ORG. 200 A 192.0.2.1",
+        "WwW.example.ORG. 200 A 192.0.2.2",
+    }
+    assert dns.message.from_wire(forward.fail()).rcode() == dns.rcode.SERVFAIL
+
+
+def test_every_endpoint_comes_first_equally_often() -> None:
+    zone = Zone(ZoneConfig())
+    ips = [f"10.1.{number >> 8}.{number & 255}" for number in range(5000)]
+    zone.apply(
+        [service("shop/big", "None"), *[slice_(f"shop/{n}", "big", *ips[n : n + 100]) for n in range(0, 5000, 100)]]
+    )
+    zone.synced = True
+    udp, tcp = Responder(zone), Responder(zone, tcp=True)
+    firsts = [ask(udp, "big.shop.svc.cluster.local.", edns=1232).answer[0][0].to_text() for _ in range(5000)]
+    assert sorted(firsts) == sorted(ips)
+    seen: set[str] = set()
+    for _ in range(5000 // 73 + 1):
+        reply = ask(udp, "big.shop.svc.cluster.local.", edns=1232)
+        assert reply.flags & dns.flags.TC
+        seen |= {rdata.to_text() for rdata in reply.answer[0]}
+    assert seen == set(ips)
+    reply = ask(tcp, "big.shop.svc.cluster.local.")
+    assert len(reply.answer[0]) == (65535 - 12 - 33) // 16
