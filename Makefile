@@ -6,11 +6,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help demo test lint unit lab bench rules setup packages test-packages clean
+.PHONY: help demo test uml lint unit lab bench rules setup packages test-packages clean
 
 help:
 	@echo "make demo    a small cluster on this machine, with real traffic (root)"
-	@echo "make test    lint, types and every test (the packet tests need root)"
+	@echo "make test    lint, types and every test: as root outside and in User-Mode Linux, else all packets in there"
+	@echo "make uml     only the tests that run in User-Mode Linux: the flow table with SCTP, and IPVS"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   the figures, beside the tools' own"
 	@echo "make rules   write the worked examples of rules/ again"
@@ -20,6 +21,10 @@ demo: setup
 
 test: test-packages setup lint
 	$(BIN)/python -m pytest
+	$(BIN)/python -m tests.uml.suite
+
+uml: test-packages setup
+	$(BIN)/python -m tests.uml.suite
 
 lint: setup
 	$(BIN)/ruff check .
@@ -61,7 +66,7 @@ packages:
 test-packages: packages
 	@test "$$(id -u)" = 0 && command -v apt-get >/dev/null || exit 0; \
 	missing=""; command -v gcc >/dev/null || missing="$$missing gcc"; command -v sysctl >/dev/null || missing="$$missing procps"; \
-	command -v openssl >/dev/null || missing="$$missing openssl"; \
+	command -v openssl >/dev/null || missing="$$missing openssl"; command -v ipvsadm >/dev/null || missing="$$missing ipvsadm"; \
 	$(PYTHON) -c 'import sysconfig, os, sys; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' \
 		|| missing="$$missing python3-dev"; \
 	test -z "$$missing" && exit 0; \

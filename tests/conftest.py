@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 IN_CI = os.environ.get("CI", "") not in ("", "false")
-NEED_ROOT = "NOT RUN: it makes network namespaces, which needs root; run `sudo make test`"
+NEED_ROOT = "NOT RUN here: it makes network namespaces, which needs root; `make test` runs it in User-Mode Linux"
 
 
 @pytest.fixture(autouse=True)
@@ -47,5 +47,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("NO REAL API SERVER", sep="!", red=True, bold=True)
         terminalreporter.line(f"{len(no_peers)} tests need Kubernetes' own programs: install Go, which builds them")
     if skipped:
-        terminalreporter.section("PACKETS WERE NOT TESTED", sep="!", red=True, bold=True)
-        terminalreporter.line(f"{len(skipped)} tests need root: run `sudo make test`")
+        terminalreporter.section("PACKETS WERE NOT TESTED HERE", sep="!", red=True, bold=True)
+        terminalreporter.line(
+            f"{len(skipped)} tests need root: `make test` runs them in User-Mode Linux, which needs none"
+        )

@@ -30,6 +30,7 @@ _WORDS = {
     errno.ENOSPC: "no room",
     errno.EOPNOTSUPP: "this kernel can't do that",
     errno.EPERM: "not permitted",
+    errno.ESRCH: "there is no such object",
 }
 
 

@@ -29,6 +29,8 @@ SOURCE_HOST: dict[Source, str] = {
     "OUT": "stranger",
 }
 REFUSED_WITHIN_S, DROPPED_AFTER_S, ANSWERED_WITHIN_S = 0.9, 1.2, 5.0
+#: SCTP takes a refusal that comes while it still sends for a passing trouble, and asks again after 3 s.
+SCTP_REFUSED_WITHIN_S = 4.0
 
 
 def target_address(cluster: Cluster, place: Place, target: Target, family: Family) -> tuple[str, int]:
@@ -86,7 +88,8 @@ def make_probe(
     address, port = target_address(cluster, place, target, family)
     bound = source_address(cluster, place, source, family)
     if not expected.answered:
-        timeout = DROPPED_AFTER_S if expected.kind.name == "DROPPED" else REFUSED_WITHIN_S
+        refused_within = SCTP_REFUSED_WITHIN_S if protocol == "sctp" else REFUSED_WITHIN_S
+        timeout = DROPPED_AFTER_S if expected.kind.name == "DROPPED" else refused_within
         return Probe(SOURCE_HOST[source], address, port, protocol, 3, bound, timeout_s=timeout, parallel=3)
     count = 240 if expected.even else 12 + 12 * candidates if candidates > 1 else 4
     return Probe(SOURCE_HOST[source], address, port, protocol, count, bound, timeout_s=ANSWERED_WITHIN_S)

@@ -11,7 +11,7 @@ def _missing() -> str:
     try:
         socket.socket(socket.AF_INET, *KIND["sctp"]).close()
     except OSError as error:
-        return f"this kernel has no SCTP sockets ({error.strerror}); the SCTP flows need one that has"
+        return f"this kernel has no SCTP sockets ({error.strerror})"
     return ""
 
 

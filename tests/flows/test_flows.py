@@ -37,12 +37,13 @@ def cases() -> list[Case]:
 
 def parameter(case: Case) -> object:
     line = case.entry.line
-    skip = SCTP_MISSING if isinstance(line, Flow) and "sctp" in line.protocols else ""
-    marks = [pytest.mark.skip(reason=skip)] if skip else []
+    sctp = isinstance(line, Flow) and "sctp" in line.protocols
+    marks = [pytest.mark.skip(reason=f"{SCTP_MISSING}: played in User-Mode Linux")] if sctp and SCTP_MISSING else []
     return pytest.param(case, id=case.id, marks=marks)
 
 
 @pytest.mark.root
+@pytest.mark.uml
 @pytest.mark.parametrize("case", [parameter(case) for case in cases()])
 def test_flow(case: Case, stages: Stages) -> None:
     failure = stages.outcome(case)

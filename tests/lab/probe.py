@@ -31,6 +31,11 @@ KIND: dict[Protocol, tuple[int, int]] = {
     "udp": (socket.SOCK_DGRAM, 0),
     "sctp": (socket.SOCK_STREAM, 132),
 }
+#: IP_RECVERR and IPV6_RECVERR: without them SCTP, unlike TCP, goes on asking after an ICMP port unreachable.
+REPORT_ICMP: dict[int, tuple[int, int]] = {
+    socket.AF_INET: (socket.IPPROTO_IP, 11),
+    socket.AF_INET6: (socket.IPPROTO_IPV6, 25),
+}
 #: Closing with this sends a reset: neither side keeps a TIME_WAIT that a later connection could run into.
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 AT_ONCE = 512
@@ -192,6 +197,8 @@ class Prober:
             if probe.protocol != "udp":
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+            if probe.protocol == "sctp":
+                sock.setsockopt(*REPORT_ICMP[probe.family], 1)
             opened = False
             try:
                 if probe.source_address or probe.source_port:

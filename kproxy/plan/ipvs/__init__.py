@@ -1,0 +1,1 @@
+"""Planning for IPVS: intents in; virtual servers, destinations and addresses out."""
