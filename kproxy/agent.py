@@ -24,6 +24,7 @@ from kproxy.schedule import SyncSchedule
 from kproxy.sources.directory import ManifestDirectory
 from kproxy.sources.kubernetes import KubernetesSource
 from kproxy.state.cluster import ClusterState
+from kproxy.supervisor import Supervisor
 from kproxy.syncer import Syncer
 
 if TYPE_CHECKING:
@@ -84,8 +85,10 @@ class Agent:
         self._syncer = Syncer(config, self._state, proxiers, health, metrics)
         self._schedule = SyncSchedule(config.sync_period_s, config.min_sync_period_s)
         self._notices = Notices(metrics)
+        self._supervisor = Supervisor()
         self._wake = asyncio.Event()
         self._full = False
+        self._ready = False
         self._source_problems: Sequence[Exception] = ()
 
     async def run(self) -> None:
@@ -97,9 +100,12 @@ class Agent:
         tasks = [loop.create_task(self._follow()), loop.create_task(self._sync_loop()), loop.create_task(stop.wait())]
         if self._config.config_file is not None:
             tasks.append(loop.create_task(until_changed(self._config.config_file)))
+        if self._supervisor.watchdog_s:
+            tasks.append(loop.create_task(self._watchdog()))
         done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in pending:
             task.cancel()
+        self._supervisor.stopping()
         await asyncio.gather(*pending, return_exceptions=True)
         self._syncer.close()
         for task in done:
@@ -151,10 +157,20 @@ class Agent:
         succeeded = await self._syncer.sync(full=full)
         self._full = self._full or (full and not succeeded)
         self._schedule.finish(time.monotonic(), failed=not succeeded)
+        if succeeded and not self._ready:
+            self._ready = True
+            self._supervisor.ready(f"{len(self._state.services)} Services at the first sync")
         if not gc.isenabled():
             gc.freeze()
             gc.enable()
         self._notices.tell(self._state, [*self._source_problems, *self._state.problems(), *self._syncer.problems()])
+
+    async def _watchdog(self) -> None:
+        """Give systemd its sign of life for as long as /livez is green."""
+        while True:
+            if self._health.alive(time.monotonic()):
+                self._supervisor.alive()
+            await asyncio.sleep(self._supervisor.watchdog_s / 3)
 
     async def _look(self) -> None:
         """See whether the rules are still there, and whether the node's addresses changed."""

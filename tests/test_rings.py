@@ -34,7 +34,7 @@ RINGS = {
     """,
     # Sockets, processes, files, time.
     "shell": """
-        kproxy.config kproxy.config_watch kproxy.rulebook kproxy.notices
+        kproxy.config kproxy.config_watch kproxy.rulebook kproxy.notices kproxy.supervisor
         kproxy.kube.client kproxy.kube.credentials
         kproxy.sources.directory kproxy.sources.files kproxy.sources.folder kproxy.sources.watch
         kproxy.sources.kubernetes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -13,6 +14,7 @@ from kproxy.cli.run import run
 from kproxy.cli.version import version
 from kproxy.errors import ConfigError, ConfigErrors, KproxyError
 
+KUBE_PROXY = "kube-proxy"
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 
@@ -33,7 +35,12 @@ for command in (run, render, config, cleanup, version):
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; a user's mistake is one line on standard error, and exit code 1 or 2."""
+    """Run the command line; a user's mistake is one line on standard error, and exit code 1 or 2.
+
+    Called as `kube-proxy` (a symlink) it takes kube-proxy's own command line.
+    """
+    if arguments is None and Path(sys.argv[0]).name == KUBE_PROXY:
+        arguments = ["run", *sys.argv[1:]]
     try:
         sys.exit(cli.main(arguments, prog_name="kproxy", standalone_mode=False) or 0)
     except click.exceptions.NoArgsIsHelpError as error:
