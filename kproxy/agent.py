@@ -159,7 +159,7 @@ class Agent:
         self._schedule.finish(time.monotonic(), failed=not succeeded)
         if succeeded and not self._ready:
             self._ready = True
-            self._supervisor.ready(f"{len(self._state.services)} Services at the first sync")
+            self._supervisor.ready(f"Services at the first sync: {len(self._state.services)}")
         if not gc.isenabled():
             gc.freeze()
             gc.enable()
