@@ -67,6 +67,8 @@ test-packages: packages
 	@test "$$(id -u)" = 0 && command -v apt-get >/dev/null || exit 0; \
 	missing=""; command -v gcc >/dev/null || missing="$$missing gcc"; command -v sysctl >/dev/null || missing="$$missing procps"; \
 	command -v openssl >/dev/null || missing="$$missing openssl"; command -v ipvsadm >/dev/null || missing="$$missing ipvsadm"; \
+	command -v debootstrap >/dev/null || missing="$$missing debootstrap"; \
+	command -v systemd-nspawn >/dev/null || missing="$$missing systemd-container"; \
 	$(PYTHON) -c 'import sysconfig, os, sys; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' \
 		|| missing="$$missing python3-dev"; \
 	test -z "$$missing" && exit 0; \
