@@ -97,17 +97,21 @@ class Agent:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
+        loop.add_reader(self._syncer.watch(), self._addresses_changed)
         tasks = [loop.create_task(self._follow()), loop.create_task(self._sync_loop()), loop.create_task(stop.wait())]
         if self._config.config_file is not None:
             tasks.append(loop.create_task(until_changed(self._config.config_file)))
         if self._supervisor.watchdog_s:
             tasks.append(loop.create_task(self._watchdog()))
-        done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in pending:
-            task.cancel()
-        self._supervisor.stopping()
-        await asyncio.gather(*pending, return_exceptions=True)
-        self._syncer.close()
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            self._supervisor.stopping()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            loop.remove_reader(self._syncer.watch())
+            self._syncer.close()
         for task in done:
             task.result()
         log.info("stopped; the rules stay")
@@ -131,6 +135,11 @@ class Agent:
             self._health.queued(family, time.monotonic())
             self._metrics.family(family).sync_last_queued_timestamp.set_to_current_time()
         self._wake.set()
+
+    def _addresses_changed(self) -> None:
+        # Before the first sync nothing may be written, and then they are read anyway.
+        if self._syncer.watch().stale() and self._notices.told:
+            self._request()
 
     async def _sync_loop(self) -> None:
         looked_at = time.monotonic()
@@ -163,7 +172,7 @@ class Agent:
         if not gc.isenabled():
             gc.freeze()
             gc.enable()
-        self._notices.tell(self._state, [*self._source_problems, *self._state.problems(), *self._syncer.problems()])
+        self._notices.tell(self._state, [*self._source_problems, *self._syncer.problems()])
 
     async def _watchdog(self) -> None:
         """Give systemd its sign of life for as long as /livez is green."""
@@ -173,7 +182,7 @@ class Agent:
             await asyncio.sleep(self._supervisor.watchdog_s / 3)
 
     async def _look(self) -> None:
-        """See whether the rules are still there, and whether the node's addresses changed."""
+        """See whether the rules are still there."""
         if not self._notices.told:
             return  # before the first sync there is nothing to look after
         if not await self._syncer.intact():

@@ -25,11 +25,19 @@ class Notices:
         self._problems: dict[str, None] = {}
         self._warnings: dict[str, None] = {}
         self._dns: dict[str, str] = {}
+        self._seen: tuple[int, list[Exception]] = (-1, [])
         self.told = False
 
     def tell(self, state: ClusterState, problems: Iterable[Exception]) -> None:
-        """Log what changed since the last call, and count the problems there are at present."""
-        now = dict.fromkeys(str(problem) for problem in problems)
+        """Log what changed since the last call, and count the problems there are at present.
+
+        `problems` are those of others, beside the state's. Where there is nothing new it costs next to nothing.
+        """
+        seen = (state.remarks, list(problems))
+        if seen == self._seen:
+            return
+        self._seen = seen
+        now = dict.fromkeys(str(problem) for problem in (*seen[1], *state.problems()))
         self._metrics.source_errors.set(len(now))
         _lines(logging.ERROR, "refused: %s", [text for text in now if text not in self._problems])
         _lines(logging.INFO, "mended: %s", [text for text in self._problems if text not in now])
@@ -37,7 +45,7 @@ class Notices:
         warnings = dict.fromkeys(state.warnings())
         _lines(logging.WARNING, "%s", [text for text in warnings if text not in self._warnings])
         self._warnings = warnings
-        dns = state.handed_to_dns()
+        dns = dict(state.handed_to_dns())
         new = [f"{key} ({why})" for key, why in dns.items() if self._dns.get(key) != why]
         _lines(logging.INFO, "no rules, handed to DNS: %s", new)
         self._dns = dns

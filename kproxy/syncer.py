@@ -9,13 +9,12 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from kproxy.dataplane import conntrack
-from kproxy.dataplane.addresses import local_addresses
+from kproxy.dataplane.address_watch import AddressWatch
 from kproxy.errors import KernelError, ObjectError
 from kproxy.health.service import desired_listeners
 from kproxy.health.service_listeners import ServiceHealthListeners
 from kproxy.plan.family import FamilyPlan
 from kproxy.plan.node_ports import parse_node_port_addresses
-from kproxy.plan.stale_flows import changed_frontends
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from kproxy.health.shared import ProxierHealth
     from kproxy.metrics.family import SyncKind
     from kproxy.metrics.registry import Metrics
-    from kproxy.plan.stale_flows import ServingEndpoints
     from kproxy.state.addresses import Family
     from kproxy.state.cluster import ClusterState
 
@@ -33,7 +31,11 @@ log = logging.getLogger(__name__)
 
 
 class Syncer:
-    """Brings all families in step with the state. `sync` is for one task at a time."""
+    """Brings all families in step with the state. `sync` is for one task at a time.
+
+    What a sync costs is what changed since the last one, however large the cluster. A family that nothing changed for
+    is left alone.
+    """
 
     def __init__(
         self,
@@ -48,33 +50,37 @@ class Syncer:
         self._proxiers = proxiers
         self._health = health
         self._metrics = metrics
+        self._watch: AddressWatch | None = None
+        self._addresses: Mapping[Family, tuple[str, ...]] = {}
         self._listeners: ServiceHealthListeners | None = None
+        self._listeners_due = True
         self._plans = {proxier.family: FamilyPlan(proxier.family, proxier.unsupported) for proxier in proxiers}
-        self._udp_cleaned: dict[Family, ServingEndpoints] = {}
-        self._failing: dict[Family, str] = {}
+        self._due = {proxier.family for proxier in proxiers}
         self._in_step: set[Family] = set()
+        self._failing: dict[Family, str] = {}
+
+    def watch(self) -> AddressWatch:
+        """Return what tells when the node's addresses change: then a sync is due. Raises `KernelError`."""
+        if self._watch is None:
+            self._watch = AddressWatch()
+        return self._watch
 
     async def sync(self, *, full: bool = False) -> bool:
         """Run one sync of every family; return whether all succeeded. A failed family leaves the others alone."""
         try:
-            addresses = await asyncio.to_thread(local_addresses)
+            addresses_changed = await self._look_at_addresses()
         except KernelError as error:
             for proxier in self._proxiers:
                 self._failed(proxier.family, error)
             return False
-        keys = self._plan()
+        keys = self._plan(addresses_changed)
         for proxier in self._proxiers:
-            proxier.configure(self._state.node, addresses[proxier.family])
             self._health.started(proxier.family, time.monotonic())
         outcomes = await asyncio.gather(*(self._sync_family(proxier, full, keys) for proxier in self._proxiers))
-        self._serve_health_checks(addresses)
-        await asyncio.gather(
-            *(
-                self._clean_conntrack(proxier.family, addresses[proxier.family])
-                for proxier, succeeded in zip(self._proxiers, outcomes, strict=True)
-                if succeeded
-            )
-        )
+        self._serve_health_checks()
+        for proxier, succeeded in zip(self._proxiers, outcomes, strict=True):
+            if succeeded:
+                await self._clean_conntrack(proxier.family)
         return all(outcomes)
 
     async def intact(self) -> bool:
@@ -82,43 +88,65 @@ class Syncer:
         return all(await asyncio.gather(*(self._family_intact(proxier) for proxier in self._proxiers)))
 
     def close(self) -> None:
-        """Stop serving health checks; the rules stay."""
+        """Stop serving health checks and watching addresses; the rules stay."""
         if self._listeners is not None:
             self._listeners.close()
+        if self._watch is not None:
+            self._watch.close()
 
     def problems(self) -> list[ObjectError]:
         """Return the Services that this kernel can't or won't serve, each once."""
         found = [plan.refused for plan in self._plans.values()] + [proxier.refused for proxier in self._proxiers]
         return [problem for refused in found for problem in refused.values()]
 
-    def _plan(self) -> int:
+    async def _look_at_addresses(self) -> bool:
+        watch = self.watch()
+        if not watch.stale():
+            return False
+        before, self._addresses = self._addresses, await asyncio.to_thread(watch.read)
+        return self._addresses != before
+
+    def _plan(self, addresses_changed: bool) -> int:
         """Plan again what changed; return the number of Services."""
         dirty, node_changed = self._state.take_dirty()
+        node = self._state.node
         if node_changed:
-            node = self._state.node
             self._health.node_changed(deleting=node.deleting, tainted=node.tainted)
             dirty |= self._state.services.keys()
         for proxier in self._proxiers:
             plan = self._plans[proxier.family]
-            plan.update(self._state, dirty)
-            for key in dirty:
+            planned = plan.update(self._state, dirty)
+            self._listeners_due |= planned.health_checks
+            if node_changed or addresses_changed:
+                proxier.configure(node, self._addresses[proxier.family])
+            # What the kernel refused is tried again whenever something about it changes.
+            changed = planned.services + [key for key in dirty if key in proxier.refused]
+            for key in changed:
                 proxier.set_service(key, plan.intents.get(key, ()), plan.health_check_node_port(key))
+            if changed or node_changed or addresses_changed:
+                self._due.add(proxier.family)
         return len(dirty)
 
-    def _serve_health_checks(self, addresses: Mapping[Family, tuple[str, ...]]) -> None:
+    def _serve_health_checks(self) -> None:
+        if not self._listeners_due:
+            return
         if self._listeners is None:
             # The addresses are looked at once, as in kube-proxy, but only now is it known what `primary` stands for.
             node_ports = parse_node_port_addresses(self._config.node_port_addresses, self._state.node.ips)
             families = [family for family in self._plans if not node_ports.matches_all(family)]
             restricted = [
-                ip_address(ip) for family in families for ip in node_ports.matching(family, addresses[family])
+                ip_address(ip) for family in families for ip in node_ports.matching(family, self._addresses[family])
             ]
             self._listeners = ServiceHealthListeners(self._health, addresses=restricted)
         plans = self._plans.values()
-        self._listeners.sync(desired_listeners(wish for plan in plans for wish in plan.service_health()))
+        failures = self._listeners.sync(desired_listeners(wish for plan in plans for wish in plan.service_health()))
+        self._listeners_due = bool(failures)
 
     async def _sync_family(self, proxier: Proxier, full: bool, services: int) -> bool:
         family, start = proxier.family, time.monotonic()
+        if family not in self._due and not full:
+            self._kept(family)
+            return True
         kind: SyncKind = "partial" if family in self._in_step and not full else "full"
         self._in_step.discard(family)
         try:
@@ -129,8 +157,7 @@ class Syncer:
             return False
         seconds = time.monotonic() - start
         self._in_step.add(family)
-        if self._failing.pop(family, ""):
-            log.info("%s: syncing works again", family)
+        self._due.discard(family)
         self._succeeded(proxier, synced, seconds, services)
         return True
 
@@ -149,12 +176,18 @@ class Syncer:
             self._failing[family] = str(error)
             log.error("%s: sync failed, the last good rules stay: %s", family, error)
 
+    def _kept(self, family: Family) -> None:
+        """Note that the kernel holds what is wanted."""
+        if self._failing.pop(family, ""):
+            log.info("%s: syncing works again", family)
+        self._health.synced(family, time.monotonic())
+        self._metrics.family(family).sync_last_timestamp.set_to_current_time()
+
     def _succeeded(self, proxier: Proxier, synced: Synced, seconds: float, services: int) -> None:
         family = proxier.family
-        self._health.synced(family, time.monotonic())
+        self._kept(family)
         metrics = self._metrics.family(family)
         metrics.observe_sync("full" if synced.full else "partial", seconds)
-        metrics.sync_last_timestamp.set_to_current_time()
         counts = proxier.count_rules()
         for table, gauge in metrics.iptables_rules.items():
             gauge.set(counts.get(table, 0))
@@ -171,9 +204,9 @@ class Syncer:
             *(services, synced.written or "nothing", synced.deleted),
         )
 
-    async def _clean_conntrack(self, family: Family, addresses: tuple[str, ...]) -> None:
-        current = self._plans[family].serving_udp()
-        frontends = changed_frontends(self._udp_cleaned.get(family), current)
+    async def _clean_conntrack(self, family: Family) -> None:
+        udp = self._plans[family].udp
+        frontends = udp.changed()
         if not frontends:
             return
         node_ports = parse_node_port_addresses(self._config.node_port_addresses, self._state.node.ips)
@@ -181,14 +214,14 @@ class Syncer:
         start = time.monotonic()
         try:
             deleted = await asyncio.to_thread(
-                conntrack.delete_stale, family, frontends, node_ports.matching(family, addresses)
+                conntrack.delete_stale, family, frontends, node_ports.matching(family, self._addresses[family])
             )
         except KernelError as error:
             log.error("%s: stale UDP flows can't be deleted: %s", family, error)
             return
         metrics.conntrack_sync_duration.observe(time.monotonic() - start)
         metrics.conntrack_deleted_entries.inc(deleted)
-        self._udp_cleaned[family] = current
+        udp.cleaned()
         if deleted:
             log.info("%s: deleted %d stale UDP flows", family, deleted)
 

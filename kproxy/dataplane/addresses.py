@@ -24,8 +24,8 @@ def local_addresses(*, except_links: Collection[str] = ()) -> dict[Family, tuple
 
     Loopback addresses are among them. Left out are: those of the links named in `except_links` (kube-ipvs0 carries
     addresses that are not the node's); IPv6 link-local ones, which say nothing without a link; and those for which
-    duplicate detection failed, since they belong to another host. An address still under detection counts, because
-    nothing tells us when that ends and a rule for it does no harm till then.
+    duplicate detection failed, since they belong to another host. An address still under detection counts: a rule for
+    it does no harm till then.
 
     Blocks for a millisecond or two, and must not be called in a thread that runs an event loop (pyroute2 runs its own
     there). Reads the network namespace of the calling thread. Raises `KernelError`.

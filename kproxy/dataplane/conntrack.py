@@ -1,9 +1,10 @@
 """Deletes stale UDP conntrack entries, after the rules that made them are gone.
 
-What is stale is decided in `kproxy.plan.stale_flows`; the use of both, after each successful sync and per family::
+What is stale is decided in `kproxy.plan.stale_flows`, and where to look in `kproxy.plan.udp_frontends`; the use of all
+three, after each successful sync and per family::
 
-    frontends = changed_frontends(previous, current)
-    deleted = conntrack.delete_stale(family, frontends, node_addresses)
+    deleted = conntrack.delete_stale(family, udp.changed(), node_addresses)
+    udp.cleaned()
 """
 
 from __future__ import annotations

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from kproxy.errors import ObjectError
 from kproxy.plan.intent import Verdict, plan_port
 from kproxy.plan.service_health import ServiceHealth
 from kproxy.plan.stale_flows import UdpFrontend
+from kproxy.plan.udp_frontends import UdpFrontends
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from kproxy.plan.intent import PortIntent
-    from kproxy.plan.stale_flows import ServingEndpoints
     from kproxy.state.addresses import Family
     from kproxy.state.cluster import ClusterState
 
 V = TypeVar("V")
 
 AFFINITY = "session affinity"
+
+
+class Planned(NamedTuple):
+    """What planning again has changed: `services` by name, and whether any `health_checks` are to be served anew."""
+
+    services: list[str]
+    health_checks: bool
 
 
 class FamilyPlan:
@@ -34,23 +41,32 @@ class FamilyPlan:
         self.intents: dict[str, tuple[PortIntent, ...]] = {}
         self.refused: dict[str, ObjectError] = {}
         self._unsupported = dict(unsupported or {})
-        self._udp: dict[str, dict[UdpFrontend, frozenset[str]]] = {}
+        self.udp = UdpFrontends()
         self._no_local: dict[str, tuple[int, int]] = {}
+        self._no_local_sums = [0, 0]
         self._health: dict[str, ServiceHealth] = {}
 
-    def update(self, state: ClusterState, keys: Iterable[str]) -> None:
-        """Plan these Services again, from the state as it is now."""
+    def update(self, state: ClusterState, keys: Iterable[str]) -> Planned:
+        """Plan these Services again, from the state as it is now.
+
+        A Service counts as changed when its intents or its health check node port are not what they were.
+        """
+        planned = Planned([], False)
         for key in keys:
-            intents = tuple(plan_port(port, endpoints, state.node) for port, endpoints in state.ports(key, self.family))
-            self.refused.pop(key, None)
-            lacking = next((what for intent in intents for what in _needs(intent) if what in self._unsupported), None)
-            if lacking is not None:
-                self.refused[key] = ObjectError(f"Service {key}", "", f"{self._unsupported[lacking]}; skipped")
-                intents = ()
-            _put(self.intents, key, intents)
-            _put(self._udp, key, _udp_frontends(intents))
-            _put(self._no_local, key, _count_no_local(intents))
-            _put(self._health, key, _service_health(state, key, intents))
+            intents = self._intents(state, key)
+            check_port = self.health_check_node_port(key)
+            health = _service_health(state, key, intents)
+            if health != self._health.get(key):
+                _put(self._health, key, health)
+                planned = Planned(planned.services, True)
+            if intents != self.intents.get(key, ()):
+                _put(self.intents, key, intents)
+                self.udp.set_service(key, _udp_frontends(intents))
+                self._count_no_local(key, intents)
+            elif self.health_check_node_port(key) == check_port:
+                continue
+            planned.services.append(key)
+        return planned
 
     def health_check_node_port(self, key: str) -> int:
         """Return the health check node port of a Service; 0 without one."""
@@ -61,14 +77,25 @@ class FamilyPlan:
         """Return the health checks to serve."""
         return self._health.values()
 
-    def serving_udp(self) -> ServingEndpoints:
-        """Return every UDP frontend with the endpoints that serve it, for the conntrack clean-up."""
-        return {frontend: serving for frontends in self._udp.values() for frontend, serving in frontends.items()}
-
     def no_local_endpoints(self) -> tuple[int, int]:
         """Return how many service ports drop for want of a local endpoint: (internal, external) policy."""
-        counts = self._no_local.values()
-        return sum(count[0] for count in counts), sum(count[1] for count in counts)
+        internal, external = self._no_local_sums
+        return internal, external
+
+    def _intents(self, state: ClusterState, key: str) -> tuple[PortIntent, ...]:
+        intents = tuple(plan_port(port, endpoints, state.node) for port, endpoints in state.ports(key, self.family))
+        self.refused.pop(key, None)
+        lacking = next((what for intent in intents for what in _needs(intent) if what in self._unsupported), None)
+        if lacking is None:
+            return intents
+        self.refused[key] = ObjectError(f"Service {key}", "", f"{self._unsupported[lacking]}; skipped")
+        return ()
+
+    def _count_no_local(self, key: str, intents: Iterable[PortIntent]) -> None:
+        before, now = self._no_local.get(key, (0, 0)), _no_local(intents)
+        for policy in range(2):
+            self._no_local_sums[policy] += now[policy] - before[policy]
+        _put(self._no_local, key, now if any(now) else None)
 
 
 def _put(held: dict[str, V], key: str, value: V | None) -> None:
@@ -96,12 +123,12 @@ def _udp_frontends(intents: Iterable[PortIntent]) -> dict[UdpFrontend, frozenset
     return found
 
 
-def _count_no_local(intents: Iterable[PortIntent]) -> tuple[int, int] | None:
+def _no_local(intents: Iterable[PortIntent]) -> tuple[int, int]:
     internal = external = 0
     for intent in intents:
         internal += intent.internal is Verdict.DROP
         external += intent.external is Verdict.DROP and intent.port.externally_accessible
-    return (internal, external) if internal or external else None
+    return internal, external
 
 
 def _service_health(state: ClusterState, key: str, intents: Iterable[PortIntent]) -> ServiceHealth | None:

@@ -48,34 +48,6 @@ ServingEndpoints = Mapping[UdpFrontend, frozenset[str]]
 """Frontend -> identities ("10.0.0.1:53", "[fd00::1]:53") of its endpoints that *serve*: ready or not, terminating or
 not, on whatever node; traffic policies and topology don't count here."""
 
-_NONE: frozenset[str] = frozenset()
-
-
-def changed_frontends(
-    previous: ServingEndpoints | None, current: ServingEndpoints
-) -> dict[UdpFrontend, frozenset[str]]:
-    """Return the frontends to clean up, with the endpoints their flows may keep.
-
-    These are the new ones, those whose endpoints are not the same as before, and those which are gone (with no
-    endpoint allowed). `previous` None is the first sync: all current ones. Keep `previous` when a clean-up fails, and
-    the next one makes up for it.
-
-    A frontend at the same port as a changed node port is listed as well: on an address of the node it goes first, as
-    in the rules, so that its flows are not taken for the node port's.
-    """
-    if previous is None:
-        return dict(current)
-    changed = {frontend: allowed for frontend, allowed in current.items() if previous.get(frontend) != allowed}
-    changed.update((frontend, _NONE) for frontend in previous if frontend not in current)
-    node_ports = {frontend.port for frontend in changed if frontend.address is None}
-    if node_ports:
-        changed.update(
-            (frontend, allowed)
-            for frontend, allowed in current.items()
-            if frontend.port in node_ports and frontend not in changed
-        )
-    return changed
-
 
 class StaleFlowFilter:
     """Tells stale flows from others. Make one per clean-up and family.

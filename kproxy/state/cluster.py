@@ -6,7 +6,7 @@ looked at as a whole (all its slices, all its ports), so an endpoint that moves 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from kproxy.errors import ObjectError
 from kproxy.kube import wire
@@ -17,11 +17,13 @@ from kproxy.state.node import NodeInfo, node_info
 from kproxy.state.service_parser import parse_service
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from kproxy.sources.changes import Change
     from kproxy.state.addresses import Family
     from kproxy.state.service import ParsedService, ServicePort
+
+V = TypeVar("V")
 
 
 class ClusterState:
@@ -38,7 +40,11 @@ class ClusterState:
         self._endpoints: dict[str, wire.Endpoints] = {}
         self._claims = ClaimIndex()
         self._merged: dict[str, dict[Family, EndpointsByPort]] = {}
+        # What there is to say about objects, each by Service; `remarks` counts how often any of it changed.
+        self.remarks = 0
+        self._warnings: dict[str, tuple[str, ...]] = {}
         self._slice_warnings: dict[str, tuple[str, ...]] = {}
+        self._dns: dict[str, str] = {}
         self._dirty: set[str] = set()
         self._node_dirty = True
 
@@ -54,7 +60,9 @@ class ClusterState:
                     self._endpoints_object(change.key, change.obj)
                 case "Node", wire.Node() | None if change.key == self.node.name:
                     self._node(change.obj)
-        self._dirty |= self._claims.settle()
+        standing_changed = self._claims.settle()
+        self.remarks += bool(standing_changed)
+        self._dirty |= standing_changed
 
     def take_dirty(self) -> tuple[set[str], bool]:
         """Return the names of Services to plan again, and whether the own node changed; forget both."""
@@ -73,27 +81,21 @@ class ClusterState:
     def problems(self) -> list[ObjectError]:
         """Return the objects that are invalid or lost a conflict, each named, in a stable order."""
         found = [self.invalid[key] for key in sorted(self.invalid)]
-        for key in sorted(self.services):
-            lost = self._claims.lost(key)
-            if lost:
-                claim, holder = lost
-                found.append(
-                    ObjectError(f"Service {key}", "", f"{describe(claim)} belongs to Service {holder}; skipped")
-                )
+        for key, (claim, holder) in self._claims.losers().items():
+            found.append(ObjectError(f"Service {key}", "", f"{describe(claim)} belongs to Service {holder}; skipped"))
         return found
 
     def warnings(self) -> list[str]:
         """Return the fields that were ignored, a line each."""
-        lines = [f"Service {key}: {text}" for key in sorted(self.services) for text in self.services[key].warnings]
+        lines = [f"Service {key}: {text}" for key in sorted(self._warnings) for text in self._warnings[key]]
         served = [key for key in sorted(self._slice_warnings) if key in self.services]
         return lines + [text for key in served for text in self._slice_warnings[key]]
 
-    def handed_to_dns(self) -> dict[str, str]:
+    def handed_to_dns(self) -> Mapping[str, str]:
         """Return the Services without rules that DNS answers for: name -> headless or ExternalName."""
-        return {key: svc.handed_to_dns for key, svc in sorted(self.services.items()) if svc.handed_to_dns}
+        return self._dns
 
     def _service(self, key: str, obj: wire.Service | None) -> None:
-        self.invalid.pop(key, None)
         self._dirty.add(key)
         if obj is None:
             self.services.pop(key, None)
@@ -102,9 +104,14 @@ class ClusterState:
                 self.services[key] = parse_service(obj, external_ips_allowed=self._external_ips_allowed)
             except ObjectError as error:
                 # Like a bad document: the last good version goes on serving.
-                self.invalid[key] = error
+                self._remark(self.invalid, key, error)
                 return
-        self._claims.enter(key, self.services.get(key))
+        service = self.services.get(key)
+        self._remark(self.invalid, key, None)
+        self._remark(self._warnings, key, service.warnings if service else None)
+        self._remark(self._dns, key, service.handed_to_dns if service else None)
+        self.remarks += key in self._slice_warnings  # told only while there is the Service
+        self._claims.enter(key, service)
 
     def _slice(self, key: str, obj: wire.EndpointSlice | None) -> None:
         service = service_of(obj) if obj is not None else None
@@ -129,7 +136,7 @@ class ClusterState:
 
     def _touch_endpoints(self, service: str) -> None:
         self._merged.pop(service, None)
-        self._slice_warnings.pop(service, None)
+        self._remark(self._slice_warnings, service, None)
         self._dirty.add(service)
 
     def _node(self, obj: wire.Node | None) -> None:
@@ -146,6 +153,14 @@ class ClusterState:
                 slices = mirror(self._endpoints[service])
             merged, warnings = merge_slices(slices, self.node.name)
             self._merged[service] = merged
-            if warnings:
-                self._slice_warnings[service] = tuple(warnings)
+            self._remark(self._slice_warnings, service, tuple(warnings))
         return merged
+
+    def _remark(self, remarks: dict[str, V], key: str, remark: V | None) -> None:
+        """Enter, replace or (None, or empty) remove what there is to say about a Service."""
+        if remark:
+            self.remarks += remarks.get(key) != remark
+            remarks[key] = remark
+        elif key in remarks:
+            self.remarks += 1
+            del remarks[key]

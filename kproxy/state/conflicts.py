@@ -54,6 +54,10 @@ class ClaimIndex:
         """Return (contested claim, name of the Service that has it) if `key` lost a conflict."""
         return self._lost.get(key)
 
+    def losers(self) -> dict[str, tuple[Claim, str]]:
+        """Return all that lost, each with what `lost` says of it, in the order of their names."""
+        return dict(sorted(self._lost.items()))
+
     def enter(self, key: str, service: ParsedService | None) -> None:
         """Enter, replace or (None) remove a Service; who keeps what is decided by `settle`."""
         self._remove(key)

@@ -28,7 +28,7 @@ class Churn:
 
     async def changes(self) -> AsyncIterator[ChangeBatch]:
         while True:
-            yield ChangeBatch((here(service(labels={"batch": str(self.batches)})),))
+            yield ChangeBatch((here(service(ports=[{"port": 1 + self.batches % 65535}])),))
             self.batches += 1
             await asyncio.sleep(0)
 

@@ -1,4 +1,4 @@
-"""What a sync that fails leaves in the metrics. No kernel, no packets."""
+"""Which families a sync is for, and what one that fails leaves in the metrics. No kernel, no packets."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kproxy import syncer as module
-from kproxy.errors import KernelError, RestoreRefused
+from kproxy.dataplane import address_watch
+from kproxy.errors import KernelError, ObjectError, RestoreRefused
 from kproxy.health.shared import ProxierHealth
 from kproxy.metrics.registry import Metrics
 from kproxy.state.addresses import FAMILIES, Family
@@ -16,7 +16,8 @@ from kproxy.state.cluster import ClusterState
 from kproxy.syncer import Syncer
 from tests.agent.fakes import FakeProxier
 from tests.plan.iptables.rig import make_config
-from tests.state.objects import NODE
+from tests.state.objects import NODE, here, node, service
+from tests.state.shorthand import make_slice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,10 +33,25 @@ class Bench:
         self.metrics = Metrics()
         self.v4, self.v6 = FakeProxier(V4), FakeProxier(V6)
         config, health = make_config(), ProxierHealth(30.0)
-        self.syncer = Syncer(config, ClusterState(NODE), (self.v4, self.v6), health, self.metrics)
+        self.state = ClusterState(NODE)
+        self.syncer = Syncer(config, self.state, (self.v4, self.v6), health, self.metrics)
+        self.addresses: dict[Family, tuple[str, ...]] = {V4: ("192.0.2.1",), V6: ("2001:db8::1",)}
+        self.unreadable: KernelError | None = None
 
     def sync(self, *, full: bool = False) -> bool:
         return asyncio.run(self.syncer.sync(full=full))
+
+    def local_addresses(self, **_: object) -> dict[Family, tuple[str, ...]]:
+        if self.unreadable is not None:
+            raise self.unreadable
+        return self.addresses
+
+    def change(self, *endpoints: str, family: Family = V4) -> None:
+        """The IPv4 Service and its slice are there, or the IPv6 ones, with these endpoints."""
+        name = f"ns1/{family.lower()}"
+        web = service(name, ips=["172.30.0.41" if family is V4 else "fd00::41"])
+        ends = make_slice(" ".join(endpoints), f"{family}-1", name, family, [{"name": "", "port": 8080}])
+        self.state.apply([here(web), here(ends)])
 
     def counted(self, family: Family = V4) -> dict[str, float]:
         """Syncs by kind, and failures."""
@@ -53,8 +69,8 @@ class Bench:
 
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    monkeypatch.setattr(module, "local_addresses", lambda: {V4: ("192.0.2.1",), V6: ("2001:db8::1",)})
     made = Bench()
+    monkeypatch.setattr(address_watch, "local_addresses", made.local_addresses)
     yield made
     made.syncer.close()
 
@@ -72,6 +88,7 @@ def test_a_failed_sync_is_in_the_durations_as_what_it_was(bench: Bench) -> None:
     assert bench.counted() == {"full": 1, "partial": 0, "failed": 1, "restores": 1, "partial restores": 0}
     assert bench.counted(V6) == {"full": 1, "partial": 0, "failed": 0, "restores": 0, "partial restores": 0}
     assert bench.sync()
+    bench.change("a1")
     bench.v4.fail_next = refused()
     assert not bench.sync()
     assert bench.counted() == {"full": 2, "partial": 1, "failed": 2, "restores": 2, "partial restores": 1}
@@ -87,14 +104,55 @@ def test_a_table_that_cannot_be_read_is_no_failed_restore(bench: Bench) -> None:
     assert bench.counted() == {"full": 1, "partial": 0, "failed": 1, "restores": 0, "partial restores": 0}
 
 
-def test_addresses_that_cannot_be_read_are_no_failed_restore(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_addresses_that_cannot_be_read_are_no_failed_restore(bench: Bench) -> None:
     """The sync did not begin, so it took no time; but it failed."""
-
-    def unreadable() -> dict[Family, tuple[str, ...]]:
-        raise KernelError("the addresses of this node can't be read: permission denied")
-
-    monkeypatch.setattr(module, "local_addresses", unreadable)
+    bench.unreadable = KernelError("the addresses of this node can't be read: permission denied")
     assert not bench.sync()
     for family in FAMILIES:
         assert bench.counted(family) == {"full": 0, "partial": 0, "failed": 1, "restores": 0, "partial restores": 0}
     assert (bench.v4.syncs, bench.v6.syncs) == (0, 0)
+    bench.unreadable = None
+    assert bench.sync()
+    assert (bench.v4.syncs, bench.v6.syncs) == (1, 1)
+
+
+def test_a_family_that_nothing_changed_for_is_left_alone(bench: Bench) -> None:
+    assert bench.sync()
+    assert (bench.v4.syncs, bench.v6.syncs) == (1, 1)
+    assert bench.sync()
+    bench.change("a1")
+    assert bench.sync()
+    bench.change("a1")
+    assert bench.sync()
+    assert (bench.v4.syncs, bench.v6.syncs) == (2, 1)
+    bench.change("a1", family=V6)
+    assert bench.sync()
+    assert (bench.v4.syncs, bench.v6.syncs) == (2, 2)
+    assert bench.sync(full=True)
+    assert (bench.v4.syncs, bench.v6.syncs) == (3, 3)
+
+
+def test_what_failed_is_due_until_it_succeeds(bench: Bench) -> None:
+    bench.v4.fail_next = refused()
+    assert not bench.sync()
+    bench.v4.fail_next = refused()
+    assert not bench.sync()
+    assert bench.sync()
+    assert bench.sync()
+    assert (bench.v4.syncs, bench.v6.syncs) == (3, 1)
+
+
+def test_the_node_concerns_all_families(bench: Bench) -> None:
+    assert bench.sync()
+    bench.state.apply([here(node(labels={"topology.kubernetes.io/zone": "z1"}))])
+    assert bench.sync()
+    assert (bench.v4.syncs, bench.v6.syncs) == (2, 2)
+
+
+def test_a_refused_service_is_tried_again_when_it_is_touched(bench: Bench) -> None:
+    bench.change("a1")
+    assert bench.sync()
+    bench.v4.refused = {"ns1/ipv4": ObjectError("Service ns1/ipv4", "", "too long")}
+    bench.change("a1")
+    assert bench.sync()
+    assert (bench.v4.syncs, bench.v6.syncs) == (2, 1)

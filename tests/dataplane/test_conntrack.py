@@ -15,7 +15,8 @@ from kproxy.netlink import conntrack
 from kproxy.netlink.errors import DumpInterrupted, NetlinkRefused, refusal
 from kproxy.netlink.message import Message
 from kproxy.netlink.socket import NetlinkSocket
-from kproxy.plan.stale_flows import UdpFrontend, changed_frontends
+from kproxy.plan.stale_flows import UdpFrontend
+from kproxy.plan.udp_frontends import UdpFrontends
 from kproxy.state.addresses import Family
 from tests.netlink import entries
 from tests.netlink.netns import PrivateNetns
@@ -144,21 +145,19 @@ class TestDeleteStale:
         """First sync, endpoint replaced, scaled to zero, Service deleted."""
         frontend = UdpFrontend(of.vip, 53)
         both, one = of.allowed(of.old, of.new), of.allowed(of.new)
-        steps = [
-            (None, {frontend: both}, {"1001", "1002"}),
-            ({frontend: both}, {frontend: one}, {"1002"}),
-            ({frontend: one}, {frontend: one}, {"1002"}),
-            ({frontend: one}, {frontend: NOTHING}, set()),
-        ]
+        steps = [(both, {"1001", "1002"}), (one, {"1002"}), (one, {"1002"}), (NOTHING, set())]
+        udp = UdpFrontends()
         netns.conntrack(
             of.flow(1001, of.vip, 53, of.old), of.flow(1002, of.vip, 53, of.new), of.flow(1003, of.vip, 53, of.vip, 53)
         )
-        for previous, current, left in steps:
-            changed = changed_frontends(previous, current)
-            netns.run(lambda changed=changed: delete_stale(of.family, changed))  # type: ignore[misc]
+        for serving, left in steps:
+            udp.set_service("ns1/dns", {frontend: serving})
+            netns.run(lambda: delete_stale(of.family, udp.changed()))
+            udp.cleaned()
             assert of.left(netns) == left
         netns.conntrack(of.flow(1004, of.vip, 53, of.new))
-        assert netns.run(lambda: delete_stale(of.family, changed_frontends({frontend: one}, {}))) == 1
+        udp.set_service("ns1/dns", {})
+        assert netns.run(lambda: delete_stale(of.family, udp.changed())) == 1
         assert of.left(netns) == set()
 
     def test_a_flow_made_anew_in_between_is_not_hit(self, netns: PrivateNetns, of: Addresses) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from kproxy.plan.family import FamilyPlan
 from kproxy.plan.intent import Verdict
@@ -112,7 +115,7 @@ def test_serving_udp() -> None:
     )
     ends = slice_for("a1 b1 b2!term b3!dead b4!unready", name="dns", port=5353, protocol="UDP")
     serving = frozenset(f"{ip}:5353" for ip in ("10.180.0.1", "10.180.1.1", "10.180.1.2", "10.180.1.4"))
-    assert planned(web, ends).serving_udp() == {
+    assert planned(web, ends).udp.serving == {
         UdpFrontend("172.30.0.41", 53): serving,
         UdpFrontend("192.0.2.5", 53): serving,
         UdpFrontend("203.0.113.9", 53): serving,
@@ -122,12 +125,12 @@ def test_serving_udp() -> None:
 
 def test_a_udp_service_without_endpoints_is_listed_with_none() -> None:
     """Otherwise flows to its last endpoint would live on (kube-proxy 1.36 does that)."""
-    assert planned(service(ports=[UDP])).serving_udp() == {UdpFrontend("172.30.0.41", 53): frozenset()}
+    assert planned(service(ports=[UDP])).udp.serving == {UdpFrontend("172.30.0.41", 53): frozenset()}
 
 
 def test_tcp_and_sctp_are_never_cleaned_up() -> None:
     ports = [{"name": "a", "port": 1}, {"name": "b", "port": 2, "protocol": "SCTP"}]
-    assert planned(service(ports=ports)).serving_udp() == {}
+    assert planned(service(ports=ports)).udp.serving == {}
 
 
 # Health checks (7.3) and the gauges of ports without local endpoints.
@@ -179,3 +182,49 @@ def test_ports_that_drop_for_want_of_a_local_endpoint() -> None:
 def test_etp_local_of_a_service_without_external_addresses_is_not_counted() -> None:
     plan = planned(local_lb(ports=[{"port": 80}]), slice_for("b1"))
     assert plan.no_local_endpoints() == (0, 0)
+
+
+# What changed is told, and costs no more than that; the sums are the same as those of a plan that is made at once.
+
+
+def test_what_changed_is_told() -> None:
+    state, plan = state_of(local_lb(), slice_for("a1"), service("ns1/other", clusterIP="172.30.0.9")), FamilyPlan(V4)
+    keys = ["ns1/svc1", "ns1/other", "ns1/none"]
+    assert plan.update(state, keys) == (["ns1/svc1", "ns1/other"], True)
+    assert plan.update(state, keys) == ([], False)
+    state.apply([here(slice_for("a1 b1"))])
+    assert plan.update(state, keys) == (["ns1/svc1"], False)
+    state.apply([here(slice_for("a1 a2 b1"))])
+    assert plan.update(state, keys) == (["ns1/svc1"], True)
+    state.apply([here(local_lb(healthCheckNodePort=31001))])
+    assert plan.update(state, keys) == (["ns1/svc1"], True)
+    state.apply([gone(local_lb())])
+    assert plan.update(state, keys) == (["ns1/svc1"], True)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_step_by_step_is_as_all_at_once(seed: int) -> None:
+    chance = random.Random(seed)
+    state, plan = ClusterState(NODE), FamilyPlan(V4, {"session affinity": "no"})
+    for _ in range(60):
+        key = chance.choice(["ns1/a", "ns1/b", "ns1/c"])
+        ip = f"172.30.0.{chance.randint(1, 3)}"  # they get in each other's way at times
+        ports = [{**UDP, "nodePort": chance.choice([0, 30053])}, {"name": "web", "port": 80}][: chance.randint(1, 2)]
+        words = " ".join(chance.sample(["a1", "a2!term", "b1", "b2!unready"], chance.randint(0, 4)))
+        ends = slice_for(words, of=key, name="dns", port=5353, protocol="UDP")
+        policies = {"internalTrafficPolicy": chance.choice(["Local", "Cluster"])}
+        affinity = chance.choice(["None", "None", "ClientIP"])
+        web = local_lb(key, clusterIP=ip, ports=ports, sessionAffinity=affinity, **policies)
+        state.apply([chance.choice([here, here, gone])(obj) for obj in (web, ends) if chance.random() < 0.7])
+        state.apply([here(node(labels={"topology.kubernetes.io/zone": "z1"}))] if chance.random() < 0.1 else [])
+        dirty, node_changed = state.take_dirty()
+        plan.update(state, [*dirty, *(state.services if node_changed else ())])
+        at_once = FamilyPlan(V4, {"session affinity": "no"})
+        at_once.update(state, state.services)
+        assert plan.intents == at_once.intents
+        assert plan.refused.keys() == at_once.refused.keys()
+        assert plan.udp.serving == at_once.udp.serving
+        assert plan.no_local_endpoints() == at_once.no_local_endpoints()
+        assert {check.name: check for check in plan.service_health()} == {
+            check.name: check for check in at_once.service_health()
+        }

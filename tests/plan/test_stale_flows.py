@@ -4,7 +4,7 @@ import ipaddress
 
 import pytest
 
-from kproxy.plan.stale_flows import Flow, StaleFlowFilter, UdpFrontend, changed_frontends
+from kproxy.plan.stale_flows import Flow, StaleFlowFilter, UdpFrontend
 
 CLUSTER_IP = UdpFrontend("10.96.0.10", 53)
 EXTERNAL_IP = UdpFrontend("192.0.2.1", 53)
@@ -105,46 +105,3 @@ def test_common_port(frontends: list[UdpFrontend], port: int | None) -> None:
 def test_wrong_addresses(frontends: dict[UdpFrontend, frozenset[str]]) -> None:
     with pytest.raises(ValueError, match=r".+"):
         StaleFlowFilter(frontends)
-
-
-@pytest.mark.parametrize(
-    ("previous", "current", "changed"),
-    [
-        # The first sync reconciles everything there is.
-        (None, {}, {}),
-        (None, {CLUSTER_IP: {A}, NODE_PORT: set()}, {CLUSTER_IP: {A}, NODE_PORT: set()}),
-        # Nothing changed.
-        ({CLUSTER_IP: {A}}, {CLUSTER_IP: {A}}, {}),
-        # Endpoints came, went, or were replaced.
-        ({CLUSTER_IP: {A}}, {CLUSTER_IP: {A, B}}, {CLUSTER_IP: {A, B}}),
-        ({CLUSTER_IP: {A, B}}, {CLUSTER_IP: {B}}, {CLUSTER_IP: {B}}),
-        ({CLUSTER_IP: {A}, EXTERNAL_IP: {A}}, {CLUSTER_IP: {B}, EXTERNAL_IP: {A}}, {CLUSTER_IP: {B}}),
-        # Scaled to zero; from zero.
-        ({CLUSTER_IP: {A}}, {CLUSTER_IP: set()}, {CLUSTER_IP: set()}),
-        ({CLUSTER_IP: set()}, {CLUSTER_IP: {A}}, {CLUSTER_IP: {A}}),
-        # A new frontend (it may have black holes); one that is gone.
-        ({}, {CLUSTER_IP: {A}}, {CLUSTER_IP: {A}}),
-        ({CLUSTER_IP: {A}, SIX: {A}}, {SIX: {A}}, {CLUSTER_IP: set()}),
-        # A frontend at the port of a changed node port is looked at along with it.
-        (
-            {NODE_PORT: {A}, UdpFrontend("192.168.0.1", 30053): {B}, CLUSTER_IP: {B}},
-            {UdpFrontend("192.168.0.1", 30053): {B}, CLUSTER_IP: {B}},
-            {NODE_PORT: set(), UdpFrontend("192.168.0.1", 30053): {B}},
-        ),
-    ],
-)
-def test_changed_frontends(
-    previous: dict[UdpFrontend, set[str]] | None,
-    current: dict[UdpFrontend, set[str]],
-    changed: dict[UdpFrontend, set[str]],
-) -> None:
-    before = None if previous is None else {key: frozenset(value) for key, value in previous.items()}
-    after = {key: frozenset(value) for key, value in current.items()}
-    assert changed_frontends(before, after) == changed
-
-
-def test_a_failed_clean_up_is_made_up_for() -> None:
-    """The caller keeps `previous` until a clean-up succeeds: what went in between is still seen."""
-    first = {CLUSTER_IP: frozenset({A})}
-    assert changed_frontends(first, {CLUSTER_IP: frozenset({A})}) == {}
-    assert changed_frontends(first, {}) == {CLUSTER_IP: NOTHING}

@@ -97,10 +97,7 @@ class IptablesProxier:
 
     def count_rules(self) -> dict[str, int]:
         """Return the number of rules that kproxy owns, by table."""
-        counts = dict.fromkeys(TABLES, 0)
-        for (table, _), rules in self.ruleset.chains.items():
-            counts[table] += len(rules)
-        return counts
+        return dict(self.ruleset.rule_counts)
 
     def _leave_out(self, line: str, error: RestoreRefused) -> bool:
         key = self.ruleset.owner_of(line)

@@ -64,14 +64,20 @@ class IptablesRuleset:
         self._in_use: set[ChainKey] = set()
         self._tracker: DeltaTracker[ChainKey, Rules] = DeltaTracker()
         self._missing_jumps = {table: list(skeleton[table].jumps) for table in TABLES}
+        self._rule_counts = dict.fromkeys(TABLES, 0)
         for table in TABLES:
             for chain, rules in skeleton[table].chains.items():
-                self._tracker.want((table, chain), rules)
+                self._want((table, chain), rules)
 
     @property
     def chains(self) -> Mapping[ChainKey, Rules]:
         """All wanted chains with their rules, as of the last `difference`."""
         return self._tracker.desired
+
+    @property
+    def rule_counts(self) -> Mapping[str, int]:
+        """The number of rules in `chains`, by table."""
+        return self._rule_counts
 
     def jumps(self, table: str) -> tuple[Jump, ...]:
         """Return the jumps from built-in chains that one table has to have."""
@@ -177,11 +183,11 @@ class IptablesRuleset:
         service = self._services[key]
         for rules in service.rules:
             for chain in rules.chains:
-                self._tracker.unwant(("nat", chain))
+                self._unwant(("nat", chain))
         service.rules = [port_rules(intent, self._options) for intent in service.intents]
         for rules in service.rules:
             for chain, content in rules.chains.items():
-                self._tracker.want(("nat", chain), content)
+                self._want(("nat", chain), content)
         self._shared.set_service(key, service.rules, service.health_check_node_port)
         if not service.intents and not service.health_check_node_port:
             del self._services[key]
@@ -195,10 +201,18 @@ class IptablesRuleset:
                 branches.add((table, chain))
             held = self._tracker.desired.get((table, chain))
             if held is not rules and held != rules:
-                self._tracker.want((table, chain), rules)
+                self._want((table, chain), rules)
         for key in self._branches - branches:
-            self._tracker.unwant(key)
+            self._unwant(key)
         self._branches = branches
+
+    def _want(self, key: ChainKey, rules: Rules) -> None:
+        self._rule_counts[key[0]] += len(rules) - len(self.chains.get(key, ()))
+        self._tracker.want(key, rules)
+
+    def _unwant(self, key: ChainKey) -> None:
+        self._rule_counts[key[0]] -= len(self.chains.get(key, ()))
+        self._tracker.unwant(key)
 
 
 def _count_endpoints(intents: Iterable[PortIntent]) -> int:

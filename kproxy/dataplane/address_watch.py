@@ -1,0 +1,87 @@
+"""The addresses of this node, listed again only after the kernel said that some of them changed."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import TYPE_CHECKING
+
+from kproxy.dataplane.addresses import local_addresses
+from kproxy.errors import KernelError
+from kproxy.netlink.errors import MalformedMessage
+from kproxy.netlink.message import split_messages
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from kproxy.state.addresses import Family
+
+# linux/rtnetlink.h: RTMGRP_IPV4_IFADDR and RTMGRP_IPV6_IFADDR.
+_GROUPS = 0x10 | 0x100
+_DATAGRAM = 1 << 16
+# struct ifaddrmsg of linux/if_addr.h: family, prefix length, flags, scope, index of the link.
+_ADDRESS = struct.Struct("=BBBBI")
+
+
+class AddressWatch:
+    """Listens in the network namespace of the thread that makes it.
+
+    `fileno()` becomes readable when something changed, for an event loop; `stale()` takes that up. The addresses of
+    the links named in `except_links` are left out, and their changes are no news.
+    Raises `KernelError` when there is no such socket.
+    """
+
+    def __init__(self, except_links: Collection[str] = ()) -> None:
+        self._except_links = except_links
+        self._stale = True
+        try:
+            self._socket = socket.socket(
+                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
+            )
+            self._socket.bind((0, _GROUPS))
+        except OSError as error:
+            raise KernelError(f"watch the addresses of this node: {error.strerror}") from None
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait on."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._socket.close()
+
+    def stale(self) -> bool:
+        """Tell whether an address changed since it was read, or may have. Does not block."""
+        try:
+            while True:
+                datagram, sender = self._socket.recvfrom(_DATAGRAM)
+                if sender[0] == 0 and self._is_news(datagram):  # else from another process, not from the kernel
+                    self._stale = True
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._stale = True  # ENOBUFS: some of it was lost
+        return self._stale
+
+    def read(self) -> Mapping[Family, tuple[str, ...]]:
+        """Return the addresses as `local_addresses` does, and no more are they stale.
+
+        What changes meanwhile makes them so again. Blocks, and not for a thread with an event loop. Raises
+        `KernelError`.
+        """
+        self._stale = False
+        try:
+            return local_addresses(except_links=self._except_links)
+        except KernelError:
+            self._stale = True
+            raise
+
+    def _is_news(self, datagram: bytes) -> bool:
+        if not self._except_links:
+            return True
+        passed_over = {index for index, name in socket.if_nameindex() if name in self._except_links}
+        try:
+            links = {_ADDRESS.unpack_from(message.body)[4] for message in split_messages(datagram)}
+        except (MalformedMessage, struct.error):
+            return True
+        return not links <= passed_over
