@@ -9,6 +9,7 @@ program=$2
 flags="-s -w"
 case $program in
   etcd) module=etcd package=go.etcd.io/etcd/server/v3 ;;
+  monitoring.yaml) module=monitoring package=sigs.k8s.io/controller-tools/cmd/controller-gen ;;
   *)
     module=kubernetes package=k8s.io/kubernetes/cmd/$program
     version=$(sed -n 's/^require k8s.io\/kubernetes v//p' "$here/kubernetes/go.mod")
@@ -25,6 +26,12 @@ cp "$here/$module"/* "$work"
 cd "$work"
 echo "building $program" >&2
 go build -trimpath -ldflags "$flags" -o "$work/built" "$package"
+if [ "$program" = monitoring.yaml ]; then
+  # Not a program: the Prometheus operator's resource definitions, made from its Go types by the tool just built.
+  types=github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1
+  ./built crd "paths=$types" output:crd:dir=crds
+  cat crds/*_servicemonitors.yaml crds/*_prometheusrules.yaml > built
+fi
 # In one step, so that a program in the directory is always a whole one.
 cp "$work/built" "$out/.$program.$$"
 mv "$out/.$program.$$" "$out/$program"

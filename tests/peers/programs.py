@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-#: Built from Go modules: etcd/go.mod, kubernetes/go.mod.
-PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-proxy")
+#: Built from Go modules: etcd/go.mod, kubernetes/go.mod, monitoring/go.mod.
+PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kubectl", "monitoring.yaml")
 BUILD_TIMEOUT_S = 1800
 
 

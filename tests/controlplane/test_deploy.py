@@ -1,0 +1,69 @@
+"""deploy/ against a real API server: every object is taken as it is, field by field, and may do what it has to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from kproxy.settings.document import read_settings
+from tests.controlplane.control_plane import ADMIN_TOKEN
+from tests.lab.agent import eventually
+from tests.peers import peer, require
+
+if TYPE_CHECKING:
+    from tests.controlplane import ControlPlane
+
+pytestmark = pytest.mark.root
+DEPLOY = Path(__file__).parents[2] / "deploy"
+APPLY = ("apply", "--server-side", "--force-conflicts", "--validate=strict", "--dry-run=server")
+MONITORS = "/apis/monitoring.coreos.com/v1/servicemonitors"
+
+
+@pytest.fixture(scope="module")
+def kubectl(control: ControlPlane) -> list[str]:
+    require("kubectl", "monitoring.yaml")
+    return [str(peer("kubectl")), f"--kubeconfig={control.kubeconfig('kubectl', token=ADMIN_TOKEN)}"]
+
+
+def test_the_daemon_set_and_what_belongs_to_it(control: ControlPlane, kubectl: list[str]) -> None:
+    """Applied strictly (an unknown field is an error) up to the point of storing, so that other tests don't meet it."""
+    said = control.namespace.run(*kubectl, *APPLY, "-k", str(DEPLOY))
+    assert [line.split()[0] for line in said.splitlines()] == [
+        "serviceaccount/kproxy",
+        "clusterrole.rbac.authorization.k8s.io/kproxy",
+        "clusterrolebinding.rbac.authorization.k8s.io/kproxy",
+        "configmap/kproxy",
+        "daemonset.apps/kproxy",
+    ]
+
+
+def test_the_service_monitor(control: ControlPlane, kubectl: list[str]) -> None:
+    """With the Prometheus operator's own resource definitions."""
+    definitions = str(peer("monitoring.yaml"))
+    control.namespace.run(*kubectl, "apply", "--server-side", "-f", definitions)
+    with control.api() as api:
+        eventually(lambda: api.get(MONITORS).status == 200, "the API server serves ServiceMonitors")
+    said = control.namespace.run(*kubectl, *APPLY, "-k", str(DEPLOY / "monitoring"))
+    assert [line.split()[0] for line in said.splitlines()] == [
+        "service/kproxy",
+        "servicemonitor.monitoring.coreos.com/kproxy",
+    ]
+
+
+def test_an_unknown_field_would_be_noticed(control: ControlPlane, kubectl: list[str], tmp_path: Path) -> None:
+    text = (DEPLOY / "daemonset.yaml").read_text().replace("hostNetwork: true", "hostNetwerk: true")
+    (tmp_path / "daemonset.yaml").write_text(text)
+    command = [*kubectl, *APPLY, "-n", "kube-system"]
+    with pytest.raises(Exception, match="hostNetwerk"):
+        control.namespace.run(*command, "-f", str(tmp_path / "daemonset.yaml"))
+
+
+def test_the_configuration_in_the_config_map_is_one() -> None:
+    data = yaml.safe_load((DEPLOY / "configmap.yaml").read_text())["data"]
+    settings = read_settings(data["config.conf"].encode())
+    assert (settings.warnings, settings.without_effect) == ((), {})
+    assert settings.values["kubeconfig"] == "/etc/kproxy/kubeconfig.conf"
+    assert yaml.safe_load(data["kubeconfig.conf"])["kind"] == "Config"
