@@ -68,7 +68,7 @@ class Syncer:
     async def sync(self, *, full: bool = False) -> bool:
         """Run one sync of every family; return whether all succeeded. A failed family leaves the others alone."""
         try:
-            addresses_changed = await self._look_at_addresses()
+            addresses_changed = self._look_at_addresses()
         except KernelError as error:
             for proxier in self._proxiers:
                 self._failed(proxier.family, error)
@@ -99,11 +99,11 @@ class Syncer:
         found = [plan.refused for plan in self._plans.values()] + [proxier.refused for proxier in self._proxiers]
         return [problem for refused in found for problem in refused.values()]
 
-    async def _look_at_addresses(self) -> bool:
+    def _look_at_addresses(self) -> bool:
         watch = self.watch()
         if not watch.stale():
             return False
-        before, self._addresses = self._addresses, await asyncio.to_thread(watch.read)
+        before, self._addresses = self._addresses, watch.read()
         return self._addresses != before
 
     def _plan(self, addresses_changed: bool) -> int:

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import socket
-import struct
 from typing import TYPE_CHECKING
 
-from kproxy.dataplane.addresses import local_addresses
+from kproxy.dataplane.addresses import link_indexes, local_addresses
 from kproxy.errors import KernelError
 from kproxy.netlink.errors import MalformedMessage
 from kproxy.netlink.message import split_messages
+from kproxy.netlink.route import ADDRESS_GROUPS, NETLINK_ROUTE, read_address
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from kproxy.state.addresses import Family
 
-# linux/rtnetlink.h: RTMGRP_IPV4_IFADDR and RTMGRP_IPV6_IFADDR.
-_GROUPS = 0x10 | 0x100
 _DATAGRAM = 1 << 16
-# struct ifaddrmsg of linux/if_addr.h: family, prefix length, flags, scope, index of the link.
-_ADDRESS = struct.Struct("=BBBBI")
 
 
 class AddressWatch:
@@ -36,9 +32,9 @@ class AddressWatch:
         self._stale = True
         try:
             self._socket = socket.socket(
-                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
+                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, NETLINK_ROUTE
             )
-            self._socket.bind((0, _GROUPS))
+            self._socket.bind((0, ADDRESS_GROUPS))
         except OSError as error:
             raise KernelError(f"watch the addresses of this node: {error.strerror}") from None
 
@@ -66,8 +62,7 @@ class AddressWatch:
     def read(self) -> Mapping[Family, tuple[str, ...]]:
         """Return the addresses as `local_addresses` does, and no more are they stale.
 
-        What changes meanwhile makes them so again. Blocks, and not for a thread with an event loop. Raises
-        `KernelError`.
+        What changes meanwhile makes them so again. Raises `KernelError`.
         """
         self._stale = False
         try:
@@ -79,9 +74,8 @@ class AddressWatch:
     def _is_news(self, datagram: bytes) -> bool:
         if not self._except_links:
             return True
-        passed_over = {index for index, name in socket.if_nameindex() if name in self._except_links}
         try:
-            links = {_ADDRESS.unpack_from(message.body)[4] for message in split_messages(datagram)}
-        except (MalformedMessage, struct.error):
+            told = [read_address(message) for message in split_messages(datagram)]
+        except MalformedMessage:
             return True
-        return not links <= passed_over
+        return not {address.link for address in told if address} <= link_indexes(self._except_links)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-
-from kproxy.errors import KernelError
-from kproxy.state.addresses import Family
+from kproxy.netlink import route
+from kproxy.netlink.errors import DumpInterrupted
+from kproxy.netlink.socket import NetlinkSocket
+from kproxy.state.addresses import FAMILIES, Family
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-_AF = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
-_DADFAILED = 0x08  # IFA_F_DADFAILED, linux/if_addr.h
+_ATTEMPTS = 10
 
 
 def local_addresses(*, except_links: Collection[str] = ()) -> dict[Family, tuple[str, ...]]:
@@ -27,30 +25,36 @@ def local_addresses(*, except_links: Collection[str] = ()) -> dict[Family, tuple
     duplicate detection failed, since they belong to another host. An address still under detection counts: a rule for
     it does no harm till then.
 
-    Blocks for a millisecond or two, and must not be called in a thread that runs an event loop (pyroute2 runs its own
-    there). Reads the network namespace of the calling thread. Raises `KernelError`.
+    Reads the network namespace of the calling thread, in less than a millisecond. Raises `KernelError`.
     """
-    try:
-        with IPRoute() as route:
-            links = route.get_links() if except_links else ()
-            skipped = {link["index"] for link in links if link.get_attr("IFLA_IFNAME") in except_links}
-            return {
-                family: tuple(sorted(_usable(route.get_addr(family=number), skipped), key=ipaddress.ip_address))
-                for family, number in _AF.items()
-            }
-    except (NetlinkError, OSError) as error:
-        raise KernelError(f"list the addresses of this node: {error}") from None
+    skipped = link_indexes(except_links)
+    found: dict[Family, set[str]] = {family: set() for family in FAMILIES}
+    for address in _list():
+        if address.link in skipped or address.flags & route.DADFAILED:
+            continue
+        if address.family is Family.IPV6 and ipaddress.IPv6Address(address.ip).is_link_local:
+            continue
+        found[address.family].add(address.ip)
+    return {family: tuple(sorted(ips, key=ipaddress.ip_address)) for family, ips in found.items()}
 
 
-def _usable(entries: Any, skipped_links: Collection[int]) -> set[str]:
-    found = set()
-    for entry in entries:
-        # IFA_FLAGS has all flags, the header only the first eight. On a point-to-point link IFA_ADDRESS is the peer.
-        flags = entry.get_attr("IFA_FLAGS") or entry["flags"]
-        address = ipaddress.ip_address(entry.get_attr("IFA_LOCAL") or entry.get_attr("IFA_ADDRESS"))
-        if entry["index"] in skipped_links or flags & _DADFAILED:
-            continue
-        if address.version == 6 and address.is_link_local:
-            continue
-        found.add(str(address))
+def link_indexes(names: Collection[str]) -> set[int]:
+    """Return the indexes of those links that are there."""
+    return {index for index, name in socket.if_nameindex() if name in names} if names else set()
+
+
+def _list() -> list[route.LinkAddress]:
+    """List all; again as long as they change meanwhile, and what was seen has to do when that does not end."""
+    found: list[route.LinkAddress] = []
+    with NetlinkSocket(route.NETLINK_ROUTE) as netlink:
+        for _attempt in range(_ATTEMPTS):
+            found.clear()
+            try:
+                for message in netlink.dump(route.dump_request()):
+                    address = route.read_address(message)
+                    if address is not None:
+                        found.append(address)
+            except DumpInterrupted:
+                continue
+            break
     return found
