@@ -43,9 +43,9 @@ In nft's own words::
 **Elements** number hundreds of thousands, so each is a pair of `bytes` in a dictionary, not an object, and is compared
 and written without being taken apart:
 
-* the *key*: its fields one after the other, each padded with zeros to a multiple of 4 bytes, in the byte order that the
-  packet path sees (`key` does the padding). In an interval set: the first key of the interval, then the last one, so
-  it is twice as long as `SetSpec.key_length`.
+* the *key*: its fields one after the other, each padded with zeros to a multiple of 4 bytes (unless there is only one),
+  in the byte order that the packet path sees (`key` does the padding). In an interval set: the first key of the
+  interval, then the last one, so it is twice as long as `SetSpec.key_length`.
 * the *value*, for a data map: its fields in the same manner; for a verdict map: the verdict in nft's words
   (`b"goto cluster-2"`); for a set: nothing.
 * a *comment* may follow the value, after a zero byte where there is a verdict (`verdict_value`, `commented`). It is
@@ -61,15 +61,22 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
+from kproxy.state.addresses import Family
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from kproxy.plan.nftables.expressions import Expression, Verdict
-    from kproxy.state.addresses import Family
 
 MAX_COMMENT = 127
 """What nft shows of a comment on a table, chain, rule, set or element, in bytes (NFTNL_UDATA_COMMENT_MAXLEN - 1)."""
 
 MAX_NAME = 255
 """Longest name of a table, chain or set, in bytes (NFT_NAME_MAXLEN - 1)."""
+
+
+FAMILY_WORDS = {Family.IPV4: "ip", Family.IPV6: "ip6"}
+"""What nft calls the families."""
 
 
 class DataType(NamedTuple):
@@ -139,12 +146,16 @@ class SetSpec(msgspec.Struct, frozen=True, gc=False):
     @property
     def key_length(self) -> int:
         """Bytes of a key (in an interval set: of each of its ends)."""
-        return sum(field.padded for field in self.key)
+        return _length(self.key)
 
     @property
     def data_length(self) -> int:
         """Bytes of the value in a data map, else 0."""
-        return sum(field.padded for field in self.data) if isinstance(self.data, tuple) else 0
+        return _length(self.data) if isinstance(self.data, tuple) else 0
+
+
+def _length(fields: tuple[Field, ...]) -> int:
+    return fields[0].type.width if len(fields) == 1 else sum(field.padded for field in fields)
 
 
 class Hook(msgspec.Struct, frozen=True, gc=False):
@@ -160,6 +171,10 @@ class Rule(msgspec.Struct, frozen=True, gc=False):
 
     expressions: tuple[Expression, ...]
     comment: str = ""
+
+
+NOT_UNDERSTOOD = Rule((), "not understood")
+"""What is read where the kernel holds a rule that kproxy can't have written: it equals no rule that is wanted."""
 
 
 class Chain(msgspec.Struct, frozen=True):
@@ -181,9 +196,24 @@ class Table(msgspec.Struct, frozen=True):
     comment: str = ""
 
 
+class Snapshot(msgspec.Struct, frozen=True):
+    """A table as it was read back, at one generation of the kernel's rules.
+
+    `elements`: by set; those of dynamic sets, which rules enter, are not among them. A set that kproxy can't have made
+    has no key fields, and no elements here; a rule is `NOT_UNDERSTOOD`.
+    """
+
+    table: Table
+    elements: Mapping[str, Mapping[bytes, bytes]]
+    generation: int
+
+
 def key(*fields: bytes) -> bytes:
-    """Return the concatenation of fields, each padded to a multiple of 4 bytes: an element's key, or a map's data."""
-    return b"".join(field + b"\0" * (-len(field) % 4) for field in fields)
+    """Return the concatenation of fields, each padded to a multiple of 4 bytes: an element's key, or a map's data.
+
+    A single field is no concatenation, and stays as it is.
+    """
+    return fields[0] if len(fields) == 1 else b"".join(field + b"\0" * (-len(field) % 4) for field in fields)
 
 
 def verdict_value(verdict: Verdict, comment: str = "") -> bytes:

@@ -1,0 +1,80 @@
+"""Reads a table back from the kernel."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from kproxy.errors import KernelError
+from kproxy.netlink.errors import DumpInterrupted, NetlinkRefused
+from kproxy.netlink.nftables.listing import (
+    TableListing,
+    elements_request,
+    generation_request,
+    read_counters,
+    read_elements,
+    read_generation,
+)
+from kproxy.plan.nftables.model import FAMILY_WORDS
+
+if TYPE_CHECKING:
+    from kproxy.netlink.socket import NetlinkSocket
+    from kproxy.plan.nftables.model import SetSpec, Snapshot
+    from kproxy.state.addresses import Family
+
+_ATTEMPTS = 10
+
+
+def read_table(socket: NetlinkSocket, family: Family, name: str) -> Snapshot | None:
+    """Return the table as it is, everything in it from one generation; None when there is none.
+
+    Read again when somebody changes nftables meanwhile, whichever table; after ten times `KernelError` is raised.
+    Raises `KernelError` too where the kernel refuses.
+    """
+    for _ in range(_ATTEMPTS):
+        generation = read_generation(socket.request(generation_request()))
+        try:
+            listing = _list_table(socket, family, name)
+        except DumpInterrupted:
+            continue
+        if read_generation(socket.request(generation_request())) == generation:
+            return None if listing is None else listing.snapshot(generation)
+    raise KernelError(
+        f"read table {FAMILY_WORDS[family]} {name}: something changes nftables all the time",
+        remedy="look with `nft monitor` for what it is",
+    )
+
+
+def _list_table(socket: NetlinkSocket, family: Family, name: str) -> TableListing | None:
+    listing = TableListing(family, name)
+    try:
+        for message in socket.request(listing.table_request()):
+            listing.feed(message)
+        for request in listing.object_requests():
+            for message in socket.dump(request):
+                listing.feed(message)
+        for spec, request in listing.element_requests():
+            listing.feed_elements(spec, socket.dump(request))
+    except NetlinkRefused as refusal:
+        if refusal.code != errno.ENOENT:
+            raise
+        return None  # also when it goes while it is read
+    return listing
+
+
+def read_set(socket: NetlinkSocket, family: Family, table: str, spec: SetSpec) -> dict[bytes, bytes]:
+    """Return the elements of one set, as `kproxy.plan.nftables.model` says; also those of a dynamic one.
+
+    For sets that change all the time: an element that comes or goes meanwhile may be missing. Raises `KernelError`.
+    """
+    found: dict[bytes, bytes] = {}
+    try:
+        found = read_elements(spec, socket.dump(elements_request(family, table, spec)))
+    except DumpInterrupted:
+        found |= read_elements(spec, socket.dump(elements_request(family, table, spec)))
+    return found
+
+
+def read_set_counters(socket: NetlinkSocket, family: Family, table: str, spec: SetSpec) -> dict[bytes, tuple[int, int]]:
+    """Return (packets, bytes) by key for a set whose elements count. Raises `KernelError`."""
+    return read_counters(spec, socket.dump(elements_request(family, table, spec)))
