@@ -26,7 +26,8 @@ RINGS = {
     """,
     # Bytes in, events out.
     "sans-IO": """
-        kproxy.kube.backoff kproxy.kube.holding kproxy.kube.reflector kproxy.kube.requests kproxy.kube.stream
+        kproxy.kube.backoff kproxy.kube.holding kproxy.kube.recovery kproxy.kube.reflector kproxy.kube.requests
+        kproxy.kube.stream
         kproxy.netlink.errors kproxy.netlink.message kproxy.netlink.nfnetlink kproxy.netlink.exchange
         kproxy.netlink.conntrack kproxy.netlink.route kproxy.netlink.genetlink kproxy.netlink.ipvs
         kproxy.netlink.nftables

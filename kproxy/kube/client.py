@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import socket
 import ssl
 import threading
@@ -18,6 +19,7 @@ import h11
 
 from kproxy import __version__
 from kproxy.errors import KproxyError, one_line
+from kproxy.kube.recovery import Recovery
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,17 +49,36 @@ class ApiClient:
         self.server = ""
         self._credentials = credentials
         self._pending: asyncio.Future[Login] | None = None
+        self._recovery = Recovery(random.random)
+        self._worked = asyncio.Event()
 
     async def run(self, reflector: Reflector, news: Callable[[], None]) -> None:
         """Make the reflector's requests until cancelled; call `news` whenever it may know something new."""
         clock = asyncio.get_running_loop().time
-        while True:
-            request = reflector.poll(clock())
-            if request is None:
-                await asyncio.sleep(max(0.0, reflector.start_at - clock()))
-            else:
+        self._recovery.join(reflector)
+        try:
+            while True:
+                request = reflector.poll(clock())
+                if request is None:
+                    await self._rest(reflector)
+                    continue
                 await self._ask(reflector, request, news)
+                self._recovery.ended(reflector, clock())
                 news()
+        finally:
+            self._recovery.leave(reflector)
+
+    async def _rest(self, reflector: Reflector) -> None:
+        """Sleep until the reflector's turn comes, or until another one has found out that the server works again."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(self._recovery.due(reflector)):
+                await self._worked.wait()
+        self._recovery.woke(reflector, asyncio.get_running_loop().time())
+
+    def _works(self, reflector: Reflector) -> None:
+        self._recovery.works(reflector, asyncio.get_running_loop().time())
+        self._worked.set()
+        self._worked = asyncio.Event()
 
     async def _ask(self, reflector: Reflector, request: Request, news: Callable[[], None]) -> None:
         clock = asyncio.get_running_loop().time
@@ -69,7 +90,7 @@ class ApiClient:
             http = h11.Connection(h11.CLIENT)
             writer.write(_request(http, login, request))
             reflector.connected(clock())
-            await _answer(http, reader, reflector, news)
+            await self._read(http, reader, reflector, news)
             if reflector.status == 401:
                 self._credentials.reject()
         except TimeoutError as error:
@@ -87,6 +108,47 @@ class ApiClient:
         finally:
             if writer is not None:
                 writer.transport.abort()
+
+    async def _read(
+        self, http: h11.Connection, reader: asyncio.StreamReader, reflector: Reflector, news: Callable[[], None]
+    ) -> None:
+        """Read the answer until it ends or the reflector wants no more of it."""
+        clock = asyncio.get_running_loop().time
+        body: list[bytes] = []
+        data = b"-"  # b"" when the server has closed its side
+        while not reflector.idle:
+            try:
+                event = http.next_event()
+            except h11.RemoteProtocolError as error:
+                _pass_on(body, reflector, news)  # what came before the fault did come
+                if data:
+                    raise
+                why = "the stream was cut" if reflector.status else "the server closed the connection"
+                raise h11.RemoteProtocolError(why) from error
+            match event:
+                case h11.Data():
+                    body.append(bytes(event.data))
+                case h11.NEED_DATA:
+                    # Chunks that came together are read together: the server sends each event in one of its own.
+                    _pass_on(body, reflector, news)
+                    if reflector.idle:
+                        return
+                    async with asyncio.timeout_at(reflector.deadline):
+                        data = await reader.read(READ_BYTES)
+                    http.receive_data(data)
+                case h11.Response():
+                    headers = dict(event.headers)
+                    was_failing = reflector.failing
+                    reflector.response(clock(), event.status_code, headers.get(b"retry-after", b"").decode("latin-1"))
+                    if was_failing and not reflector.failing:
+                        self._works(reflector)
+                case h11.EndOfMessage():
+                    _pass_on(body, reflector, news)
+                    reflector.end(clock())
+                    return
+                case h11.PAUSED | h11.ConnectionClosed():
+                    reflector.lost(clock(), "the server closed the connection")
+                    return
 
     async def _login(self) -> Login:
         """Return the login; all that ask at the same time share one, so that a slow plugin runs once."""
@@ -151,45 +213,6 @@ def _request(http: h11.Connection, login: Login, request: Request) -> bytes:
     target = f"{quote(login.base_path)}{request.path}?{urlencode(request.query)}"
     head = http.send(h11.Request(method="GET", target=target, headers=headers))
     return (head or b"") + (http.send(h11.EndOfMessage()) or b"")
-
-
-async def _answer(
-    http: h11.Connection, reader: asyncio.StreamReader, reflector: Reflector, news: Callable[[], None]
-) -> None:
-    """Read the answer until it ends or the reflector wants no more of it."""
-    clock = asyncio.get_running_loop().time
-    body: list[bytes] = []
-    data = b"-"  # b"" when the server has closed its side
-    while not reflector.idle:
-        try:
-            event = http.next_event()
-        except h11.RemoteProtocolError as error:
-            _pass_on(body, reflector, news)  # what came before the fault did come
-            if data:
-                raise
-            why = "the stream was cut" if reflector.status else "the server closed the connection"
-            raise h11.RemoteProtocolError(why) from error
-        match event:
-            case h11.Data():
-                body.append(bytes(event.data))
-            case h11.NEED_DATA:
-                # Chunks that came together are read together: the server sends each event in one of its own.
-                _pass_on(body, reflector, news)
-                if reflector.idle:
-                    return
-                async with asyncio.timeout_at(reflector.deadline):
-                    data = await reader.read(READ_BYTES)
-                http.receive_data(data)
-            case h11.Response():
-                headers = dict(event.headers)
-                reflector.response(clock(), event.status_code, headers.get(b"retry-after", b"").decode("latin-1"))
-            case h11.EndOfMessage():
-                _pass_on(body, reflector, news)
-                reflector.end(clock())
-                return
-            case h11.PAUSED | h11.ConnectionClosed():
-                reflector.lost(clock(), "the server closed the connection")
-                return
 
 
 def _pass_on(body: list[bytes], reflector: Reflector, news: Callable[[], None]) -> None:

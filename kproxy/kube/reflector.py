@@ -5,7 +5,7 @@
    it is compared with what is held: nothing that was deleted meanwhile survives, nothing unchanged is a change.
 3. Each phase of a request has a deadline; a stream without bookmarks is dead, whatever TCP thinks of it.
 4. A failure waits, longer each time; lists wait by a series of their own, so that there is never more than one list
-   in a delay. Failing to reach the server costs it nothing and is tried again soon.
+   in a delay. Failing to reach the server costs it nothing and is tried again soon. `hasten` cuts a wait short.
 
 The shell asks `poll` for a request, makes it, and tells `connected`, `response`, `data` and `end`, or `lost`; `expired`
 when `deadline` passes. Times are seconds of any clock that does not jump.
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 _PASSING = (401, 403, 429, 503)
 """Statuses that say nothing of streamed lists: lists would meet the same."""
 
+_OURS = (401, 403)
+"""Statuses of a server that works, but not for us."""
+
 MAX_STATUS_BYTES = 64 * 1024
 MAX_PAGE_BYTES = 1024 * 1024 * 1024
 
@@ -64,7 +67,8 @@ class Reflector:
 
     `synced` is True once there was a complete list, `lists` counts those that the server began to send. `trouble` says
     why nothing new comes at present ("" if it does), `status` is the HTTP status of the last answer (401: the
-    credentials are old).
+    credentials are old). `failing` is True from a failure to the next good answer. What waits may be hastened from
+    `try_from` on: never, where the fault is ours (credentials, rights, trust).
     """
 
     def __init__(self, resource: Resource, chance: Callable[[], float], timing: Timing | None = None) -> None:
@@ -76,6 +80,8 @@ class Reflector:
         self.phase = Phase.IDLE
         self.deadline = 0.0
         self.start_at = float("-inf")
+        self.try_from = float("-inf")
+        self.failing = False
         self.lists = 0
         self._chance = chance
         self._holding = Holding(resource.kind)
@@ -107,6 +113,10 @@ class Reflector:
         """Tell whether there is such an object."""
         return key in self._holding.objects
 
+    def hasten(self, now: float) -> None:
+        """Make a request that waits as soon as it may be made: the server works again, or somebody must find out."""
+        self.start_at = min(self.start_at, max(now, self.try_from))
+
     # The request
 
     def poll(self, now: float) -> Request | None:
@@ -130,6 +140,7 @@ class Reflector:
         self.status = status
         retry_after_s = float(min(int(retry_after), 3600)) if retry_after.isascii() and retry_after.isdigit() else 0.0
         self._answer = _Answer(WatchStream(self.resource.kind), now, status, retry_after_s)
+        self.failing = self.failing and status != 200
         if status != 200:
             self._to(Phase.REFUSED, now, self.timing.list_silence_s)
         elif self._purpose is Purpose.WATCH:
@@ -183,7 +194,8 @@ class Reflector:
         if self.phase is Phase.REFUSED:
             self._refused(now)
         elif self.phase is not Phase.IDLE:
-            self._failed(now, why, unreachable=self.phase is Phase.CONNECTING and not reached)
+            connecting = self.phase is Phase.CONNECTING
+            self._failed(now, why, unreachable=connecting and not reached, ours=connecting and reached)
 
     def expired(self, now: float) -> None:
         """Note that `deadline` passed."""
@@ -359,25 +371,34 @@ class Reflector:
         retry_after_s: float = 0.0,
         unreachable: bool = False,
         expected: bool = False,
+        ours: bool = False,
     ) -> None:
-        """Wait, then go on at the last version, or `relist`; a page that did not come is asked for again."""
+        """Wait, then go on at the last version, or `relist`; a page that did not come is asked for again.
+
+        `expected`: no failure of the server's; only lists wait for each other. `ours`: the server is well.
+        """
         self._settle(now)
+        delay_s = least_s = 0.0
         series = self._unreachable if unreachable else self._failures
-        delay_s = series.next_s(self._chance())
+        if not expected:
+            delay_s = series.next_s(self._chance())
         if relist:
             self._version = self._continue = ""
         if not self._version and not self._continue:
             self._holding.abandon()
             # What was refused at the door was no list.
             if self.phase is not Phase.CONNECTING and self.status not in _PASSING:
-                delay_s = max(delay_s, self._list_delays.next_s(self._chance()))
-        if retry_after_s > delay_s:
+                least_s = self._list_delays.next_s(self._chance())
+        if retry_after_s > max(delay_s, least_s):
             # All clients were told the same: do not come back together.
-            delay_s = retry_after_s * (1.0 + 0.1 * self._chance())
-        if not expected and (series.failures > 1 or unreachable or not self.synced or self.phase is Phase.REFUSED):
-            self.trouble = why
+            least_s = retry_after_s * (1.0 + 0.1 * self._chance())
+        if not expected:
+            self.failing = True
+            if series.failures > 1 or unreachable or not self.synced or self.phase is Phase.REFUSED:
+                self.trouble = why
+        self.try_from = float("inf") if ours or self.status in _OURS else now + least_s
         self.phase = Phase.IDLE
-        self.start_at = now + delay_s
+        self.start_at = now + max(delay_s, least_s)
 
 
 def _said(failure: Failure) -> str:

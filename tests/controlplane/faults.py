@@ -106,6 +106,10 @@ class FaultProxy:
 
         self._do(cut)
 
+    def refuse(self) -> None:
+        """Refuse new connections; those that are open go on."""
+        self._do(self._deafen)
+
     def break_connections(self, *, reset: bool = True) -> None:
         """End every connection once; new ones work."""
 
@@ -121,6 +125,18 @@ class FaultProxy:
             self._flowing.clear()
 
         self._do(stall)
+
+    def freeze(self) -> None:
+        """Nothing flows any more on present connections, for good, and nothing says so; new ones work.
+
+        They are half open, as after a restart of something between that kept state.
+        """
+
+        async def freeze() -> None:
+            for link in self._links:
+                link.frozen = True
+
+        self._do(freeze)
 
     def half_close(self) -> None:
         """A FIN to every client, without TLS's own good-bye; the client's direction stays open."""
@@ -220,11 +236,16 @@ class FaultProxy:
                 pump.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)
 
+    async def _may_flow(self, link: Link) -> None:
+        await self._flowing.wait()
+        if link.frozen:
+            await asyncio.get_running_loop().create_future()  # until the link ends
+
     async def _up(self, from_client: asyncio.StreamReader, link: Link) -> None:
         """From the client to the server. A client sends only requests, so what comes begins one."""
         with contextlib.suppress(OSError):
             while data := await from_client.read(CHUNK):
-                await self._flowing.wait()
+                await self._may_flow(link)
                 if self._faults.answer and self._faults.answers_left:
                     self._faults.answers_left -= 1
                     self.fired += 1
@@ -237,7 +258,7 @@ class FaultProxy:
     async def _down(self, from_server: asyncio.StreamReader, link: Link) -> None:
         with contextlib.suppress(OSError):
             while data := await from_server.read(CHUNK):
-                await self._flowing.wait()
+                await self._may_flow(link)
                 last = False
                 if link.truncation:
                     data, last = link.truncation.take(data)

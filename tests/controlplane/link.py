@@ -35,6 +35,8 @@ class Link:
     truncation: Truncation | None = None
     #: The client has been told that no more will come; what the server still says goes nowhere.
     deaf: bool = False
+    #: Nothing flows any more, and nobody is told.
+    frozen: bool = False
 
     def end(self, *, reset: bool) -> None:
         for writer in (self.client, self.server):

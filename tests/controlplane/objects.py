@@ -23,11 +23,13 @@ def create_service(
     port: int = 80,
     target_port: int = 8080,
     family_policy: str = "PreferDualStack",
+    annotations: Mapping[str, str] | None = None,
 ) -> client.V1Service:
     """A ClusterIP Service; returns what the server made of it, with its addresses."""
     ports = [client.V1ServicePort(name="web", port=port, target_port=target_port, protocol="TCP")]
     spec = client.V1ServiceSpec(selector=dict(selector), ports=ports, ip_family_policy=family_policy)
-    body = client.V1Service(metadata=client.V1ObjectMeta(name=name), spec=spec)
+    metadata = client.V1ObjectMeta(name=name, annotations=dict(annotations or {}))
+    body = client.V1Service(metadata=metadata, spec=spec)
     return client.CoreV1Api(api).create_namespaced_service(namespace, body)
 
 

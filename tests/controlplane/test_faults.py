@@ -146,6 +146,27 @@ def test_stall(control: ControlPlane, proxy: FaultProxy) -> None:
         assert client.get("/version").status == 200
 
 
+def test_freeze(control: ControlPlane, proxy: FaultProxy) -> None:
+    """The held stream stays open and silent, also when all is well again; a new connection works at once."""
+    with watching(control, proxy) as stream, api(control, proxy) as client, control.api() as admin:
+        proxy.freeze()
+        label(admin, "frozen")
+        assert client.get("/version").status == 200
+        proxy.heal()
+        stream.socket.settimeout(PATIENCE_S)
+        with pytest.raises(TimeoutError):
+            stream.until(b"frozen")
+
+
+def test_new_connections_are_refused_and_old_ones_work(control: ControlPlane, proxy: FaultProxy) -> None:
+    with watching(control, proxy) as stream, api(control, proxy) as client, control.api() as admin:
+        proxy.refuse()
+        with pytest.raises(ConnectionRefusedError):
+            client.get("/version")
+        label(admin, "refused")
+        stream.until(b"refused")
+
+
 def test_half_close(control: ControlPlane, proxy: FaultProxy) -> None:
     """The client sees the end; its own direction is open."""
     with watching(control, proxy) as stream:

@@ -301,6 +301,42 @@ def test_what_fails_behind_tcp_waits_longer() -> None:
     assert delays == [1.0, 2.0, 4.0]
 
 
+def test_a_wait_can_be_cut_short() -> None:
+    """But not what the server asked for, nor the delay between lists, nor the wait for new credentials."""
+    driver = Driver()
+    driver.follow()
+    driver.reflector.lost(driver.now, "connection reset by peer")
+    assert driver.reflector.failing
+    driver.reflector.hasten(driver.now + 0.1)
+    assert driver.delay_s == pytest.approx(0.1)
+    driver.refuse(503, "Busy", retry_after="30")
+    driver.reflector.hasten(driver.now)
+    assert driver.delay_s == pytest.approx(33.0)
+    driver.refuse(401, "Unauthorized")
+    before = driver.delay_s
+    driver.reflector.hasten(driver.now)
+    assert driver.delay_s == before
+    assert driver.reflector.try_from == float("inf")
+    driver.answer(200, b"garbled\n")
+    assert driver.delay_s == 8.0
+    driver.reflector.hasten(driver.now)
+    assert driver.delay_s == 4.0, "it wants a new list"
+    driver.answer(200)
+    assert not driver.reflector.failing
+
+
+def test_history_that_is_lost_is_no_failure() -> None:
+    """So it waits by the series of lists alone, however long the server was away before."""
+    driver = Driver()
+    driver.follow()
+    driver.reflector.lost(driver.now, "connection reset by peer")
+    for _ in range(5):
+        driver.refuse(503, "ServiceUnavailable")
+    assert driver.delay_s == 8.0
+    driver.refuse(410, "Expired")
+    assert driver.delay_s == 4.0
+
+
 def test_lists_wait_by_a_series_of_their_own() -> None:
     driver = Driver()
     driver.follow()

@@ -1,0 +1,160 @@
+"""The way to the API server fails in every way it can, and kproxy runs on: nothing blinks, and nothing stale is left.
+
+During each outage one Service is deleted, another one made, and an endpoint goes or comes. All the time connections
+are held and new ones made. How long it took to catch up once the fault was over is printed at the end of the run.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.agent.one_node import LEAVE_CONNTRACK
+from tests.controlplane.impatient import SILENCE_S
+from tests.controlplane.outage import NOTE, OUTAGE_S, Recoveries, Tenants, outage
+from tests.lab import FAMILIES, Agent
+from tests.lab.run import scaled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.controlplane import ControlPlane, FaultProxy
+    from tests.lab import Cluster
+
+pytestmark = pytest.mark.root
+
+FAULTS_PORT = 7450
+RUN = (
+    *("run", "--hostname-override", "node-a", *LEAVE_CONNTRACK),
+    *("--cluster-cidr", "10.244.0.0/16,fd00:10:244::/48"),
+)
+UNAVAILABLE = '{"kind":"Status","status":"Failure","message":"etcdserver: no leader","reason":"%s","code":%d}'
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """`begin` makes it happen, `over` ends it. `refusals`: the proxy must have acted on so many connections."""
+
+    name: str
+    begin: Callable[[FaultProxy], None]
+    refusals: int = 0
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def and_refuse(begin: Callable[[FaultProxy], None]) -> Callable[[FaultProxy], None]:
+    """The fault itself lasts a moment; what comes after it is refused until the end."""
+
+    def both(proxy: FaultProxy) -> None:
+        proxy.refuse()
+        begin(proxy)
+
+    return both
+
+
+def answering(status: int, reason: str, headers: dict[str, str]) -> Callable[[FaultProxy], None]:
+    def begin(proxy: FaultProxy) -> None:
+        proxy.answer(status, headers, UNAVAILABLE % (reason, status))
+        proxy.break_connections()
+
+    return begin
+
+
+FAULTS = (
+    Fault("cut by a reset", lambda proxy: proxy.cut()),
+    Fault("cut by a FIN", lambda proxy: proxy.cut(reset=False)),
+    Fault("stalled", lambda proxy: proxy.stall()),
+    Fault("half closed", and_refuse(lambda proxy: proxy.half_close())),
+    Fault("truncated in a line", lambda proxy: proxy.truncate_behind(b'"metadata":{"name":"born'), 2),
+    Fault("truncated in a character", lambda proxy: proxy.truncate_behind(NOTE.encode()[:-1]), 2),
+    Fault("429, Retry-After", answering(429, "TooManyRequests", {"Retry-After": "1"}), 3),
+    Fault("503, Retry-After", answering(503, "ServiceUnavailable", {"Retry-After": "1"}), 3),
+    Fault("500", answering(500, "InternalError", {}), 3),
+)
+
+
+@pytest.fixture(scope="module")
+def proxy(control: ControlPlane) -> Iterator[FaultProxy]:
+    with control.faults(port=FAULTS_PORT) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def tenants(control: ControlPlane, cluster: Cluster) -> Iterator[Tenants]:
+    made = Tenants(control, cluster, "outages")
+    yield made
+    made.close()
+
+
+def new_agent(control: ControlPlane, cluster: Cluster, proxy: FaultProxy, module: str = "kproxy") -> Agent:
+    config = control.kubeconfig("outages", token=control.service_account_token(), server=proxy.url)
+    return Agent(cluster.node, [sys.executable, "-m", module, *RUN, "--kubeconfig", str(config)], FAMILIES)
+
+
+@pytest.fixture(scope="module")
+def agent(control: ControlPlane, cluster: Cluster, proxy: FaultProxy, tenants: Tenants) -> Iterator[Agent]:
+    with new_agent(control, cluster, proxy) as agent:
+        agent.wait_ready()
+        yield agent
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=str)
+def test_outage(
+    fault: Fault, proxy: FaultProxy, tenants: Tenants, cluster: Cluster, agent: Agent, recoveries: Recoveries
+) -> None:
+    fired = proxy.fired
+    with outage(tenants, cluster, agent) as catch_up:
+        over = time.monotonic() + scaled(OUTAGE_S)
+        fault.begin(proxy)
+        try:
+            tenants.change()
+            time.sleep(max(0.0, over - time.monotonic()))
+        finally:
+            proxy.heal()
+        recoveries.add(fault.name, catch_up())
+    assert proxy.fired - fired >= fault.refusals
+
+
+def test_history_is_compacted_meanwhile(
+    control: ControlPlane, proxy: FaultProxy, tenants: Tenants, cluster: Cluster, agent: Agent, recoveries: Recoveries
+) -> None:
+    """The version it would go on from is unknown (410): it lists again, and compares."""
+    with outage(tenants, cluster, agent) as catch_up:
+        proxy.cut()
+        try:
+            tenants.change()
+            control.compact()
+            control.restart_api_server(kill=True)
+        finally:
+            proxy.heal()
+        recoveries.add("410", catch_up())
+
+
+def test_the_api_server_is_restarted(
+    control: ControlPlane, tenants: Tenants, cluster: Cluster, agent: Agent, recoveries: Recoveries
+) -> None:
+    """Killed, so that watches end without a word. The change comes as soon as the server is ready."""
+    with outage(tenants, cluster, agent) as catch_up:
+        control.restart_api_server(kill=True)
+        tenants.change(controllers=False)
+        recoveries.add("API server restarted", catch_up(lambda: tenants.forgotten))
+        tenants.wait_for_slices()
+        catch_up()
+
+
+def test_half_open_streams_are_noticed(
+    control: ControlPlane, proxy: FaultProxy, tenants: Tenants, cluster: Cluster, agent: Agent, recoveries: Recoveries
+) -> None:
+    """What was open is dead and does not say so; new connections would work, but there seems to be no need for any."""
+    agent.stop()
+    with new_agent(control, cluster, proxy, "tests.controlplane.impatient") as impatient:
+        impatient.wait_ready()
+        with outage(tenants, cluster, impatient) as catch_up:
+            proxy.freeze()
+            tenants.change()
+            recoveries.add(f"half open, noticed after {SILENCE_S:g} s of silence", catch_up())
