@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING
 
-from kproxy.dataplane.addresses import link_indexes, local_addresses
+from kproxy.dataplane.addresses import VIP_LINK, link_indexes, local_addresses
 from kproxy.errors import KernelError
 from kproxy.netlink.errors import MalformedMessage
 from kproxy.netlink.message import split_messages
@@ -27,7 +27,7 @@ class AddressWatch:
     Raises `KernelError` when there is no such socket.
     """
 
-    def __init__(self, except_links: Collection[str] = ()) -> None:
+    def __init__(self, except_links: Collection[str] = (VIP_LINK,)) -> None:
         self._except_links = except_links
         self._stale = True
         try:

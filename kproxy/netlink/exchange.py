@@ -54,19 +54,24 @@ class Request(msgspec.Struct, frozen=True, gc=False):
         """Asks for a list, which ends with NLMSG_DONE and is never acknowledged."""
         return self.flags & F_DUMP == F_DUMP
 
-    def pack(self, sequence: int) -> bytes:
-        """Return the bytes, with that sequence number."""
-        flags = F_REQUEST | self.flags | (F_ACK if self.ack and not self.is_dump else 0)
+    def pack(self, sequence: int, *, ack: bool = True) -> bytes:
+        """Return the bytes, with that sequence number; `ack` False: the kernel is to answer only when it refuses."""
+        flags = F_REQUEST | self.flags | (F_ACK if ack and self.ack and not self.is_dump else 0)
         return pack_message(self.type, flags, sequence, self.body)
 
 
 class Acks:
-    """Collects the acknowledgements of requests with consecutive sequence numbers, the first being `first`."""
+    """Collects the acknowledgements of requests with consecutive sequence numbers, the first being `first`.
 
-    def __init__(self, requests: Sequence[Request], first: int) -> None:
+    `last_only`: only the last one is acknowledged. What was refused before it has been answered by then, as the kernel
+    works requests off in order.
+    """
+
+    def __init__(self, requests: Sequence[Request], first: int, *, last_only: bool = False) -> None:
         self._requests = requests
         self._first = first
-        self._open = {index for index, request in enumerate(requests) if request.ack}
+        every = range(len(requests) - 1 if last_only else 0, len(requests))
+        self._open = {index for index in every if requests[index].ack}
         self._refusals: dict[int, NetlinkRefused] = {}
 
     @property

@@ -22,7 +22,7 @@ from kproxy.netlink.errors import MalformedMessage
 from kproxy.netlink.exchange import Request
 from kproxy.netlink.message import F_DUMP, attribute, attribute_map, nested
 from kproxy.plan.ipvs.server import Destination, Scheduling, VirtualServer
-from kproxy.state.addresses import Family
+from kproxy.state.addresses import Family, packed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -233,7 +233,7 @@ def _identity(server: VirtualServer) -> bytes:
     return _IDENTITY.pack(
         *(6, _AF, _AF_OF[server.family]),
         *(6, _PROTOCOL, _NUMBERS[server.protocol]),
-        *(20, _ADDRESS, pack_address(server.ip)),
+        *(20, _ADDRESS, packed(server.ip)),
         *(6, _PORT, _BE16.pack(server.port)),
     )
 
@@ -258,8 +258,8 @@ def _whole_server(server: VirtualServer, scheduling: Scheduling) -> bytes:
 
 def _target(destination: Destination, weight: int) -> bytes:
     family = Family.IPV6 if ":" in destination.ip else Family.IPV4
-    packed = _TARGET.pack(
-        *(20, _D_ADDRESS, pack_address(destination.ip)),
+    values = _TARGET.pack(
+        *(20, _D_ADDRESS, packed(destination.ip)),
         *(6, _D_PORT, _BE16.pack(destination.port)),
         *(8, _D_METHOD, _MASQUERADE),
         *(8, _D_WEIGHT, weight),
@@ -267,14 +267,7 @@ def _target(destination: Destination, weight: int) -> bytes:
         *(8, _D_LOWER, 0),
         *(6, _D_FAMILY, _AF_OF[family]),
     )
-    return nested(_DESTINATION, packed)
-
-
-def pack_address(ip: str) -> bytes:
-    """Return the bytes of a canonical address, 4 or 16."""
-    if ":" in ip:
-        return ipaddress.IPv6Address(ip).packed
-    return bytes(map(int, ip.split(".")))
+    return nested(_DESTINATION, values)
 
 
 def _inside(body: bytes, kind: int, name: str) -> dict[int, bytes]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kproxy.netlink.message import Message
 
 # linux/netlink.h and asm-generic/socket.h; Python has no names for them.
-_SOL_NETLINK, _CAP_ACK, _EXT_ACK = 270, 10, 11
+_SOL_NETLINK, _CAP_ACK, _EXT_ACK, _STRICT = 270, 10, 11, 12
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 
 # The kernel sends at most 32 KiB at a time in a dump; single answers (a large nftables object) may be longer.
@@ -51,8 +51,10 @@ class NetlinkSocket:
         try:
             self._socket.bind((0, 0))
             self._socket.settimeout(timeout_s)
-            for option in (_CAP_ACK, _EXT_ACK):
-                with contextlib.suppress(OSError):  # since Linux 4.3 and 4.12; without them errors have less to say
+            for option in (_CAP_ACK, _EXT_ACK, _STRICT):
+                # Since Linux 4.3, 4.12 and 4.20. Without the first two errors have less to say, without the third
+                # rtnetlink lists more than was asked for.
+                with contextlib.suppress(OSError):
                     self._socket.setsockopt(_SOL_NETLINK, option, 1)
             self._acks_at_once = self._make_room_for_acks(_ACKS_AT_ONCE)
         except OSError as error:
@@ -96,17 +98,28 @@ class NetlinkSocket:
         large. Requests of a refused transaction that are not at fault have the outcome None too.
         """
         size = max(len(requests), 1) if in_one_send else self._acks_at_once
+        return self._in_parts(requests, size, last_only=False)
+
+    def bulk(self, requests: Sequence[Request]) -> list[NetlinkRefused | None]:
+        """Do what `batch` does, several times faster: only what is refused is answered, and the last of a thousand.
+
+        For tens of thousands of small requests; an acknowledgement costs the kernel as much as adding an address does.
+        """
+        return self._in_parts(requests, self._acks_at_once, last_only=True)
+
+    def _in_parts(self, requests: Sequence[Request], size: int, *, last_only: bool) -> list[NetlinkRefused | None]:
         outcomes: list[NetlinkRefused | None] = []
         for start in range(0, len(requests), size):
-            outcomes += self._acknowledged(requests[start : start + size])
+            outcomes += self._acknowledged(requests[start : start + size], last_only=last_only)
         return outcomes
 
-    def _acknowledged(self, requests: Sequence[Request]) -> list[NetlinkRefused | None]:
+    def _acknowledged(self, requests: Sequence[Request], *, last_only: bool) -> list[NetlinkRefused | None]:
         first = self._sequence + 1
         self._sequence += len(requests)
-        data = b"".join(request.pack(first + index) for index, request in enumerate(requests))
+        last = len(requests) - 1 if last_only else 0
+        data = b"".join(request.pack(first + index, ack=index >= last) for index, request in enumerate(requests))
         self._send(data, requests[0].operation, acks=sum(request.ack for request in requests))
-        acks = Acks(requests, first)
+        acks = Acks(requests, first, last_only=last_only)
         lost = False
         while not acks.done:
             # The kernel has worked the requests off inside send(), so that what is queued now is all there is when

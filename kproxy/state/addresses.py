@@ -61,6 +61,15 @@ def cidr_contains(cidr: str, ip: str) -> bool:
     return network.version == address.version and address in network
 
 
+def packed(ip: str) -> bytes:
+    """Return the 4 or 16 bytes of a canonical address, in network order."""
+    if ":" in ip:
+        return ipaddress.IPv6Address(ip).packed
+    # It is canonical already: checking it again takes longer than packing it.
+    first, second, third, fourth = ip.split(".")
+    return bytes((int(first), int(second), int(third), int(fourth)))
+
+
 def with_port(ip: str, port: int) -> str:
     """Join as `10.0.0.1:80` or `[fd00::1]:80`, the form of endpoint identities and of DNAT targets."""
     return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 LABEL_PROXY_NAME = "service.kubernetes.io/service-proxy-name"
 LABEL_HEADLESS = "service.kubernetes.io/headless"
+ANNOTATION_SCHEDULER = "kproxy.dev/ipvs-scheduler"
+IPVS_SCHEDULERS = ("rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "dh", "sed", "nq", "mh", "fo", "ovf")
+"""Those of the kernel, which may lack any of them: each is a module (ip_vs_rr ...)."""
 PROTOCOLS = ("TCP", "UDP", "SCTP")
 
 
@@ -28,7 +31,10 @@ class ServicePortName(msgspec.Struct, frozen=True, gc=False, order=True):
 
 
 class ServicePort(msgspec.Struct, frozen=True, gc=False):
-    """One port of a Service in one family, ready for planning. Addresses and CIDRs are canonical strings."""
+    """One port of a Service in one family, ready for planning. Addresses and CIDRs are canonical strings.
+
+    `ipvs_scheduler` is the annotation's, "" without one.
+    """
 
     name: ServicePortName
     family: Family
@@ -41,6 +47,7 @@ class ServicePort(msgspec.Struct, frozen=True, gc=False):
     affinity_seconds: int | None = None
     internal_local: bool = False
     external_local: bool = False
+    ipvs_scheduler: str = ""
 
     @property
     def protocol(self) -> str:

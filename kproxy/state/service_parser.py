@@ -15,6 +15,8 @@ from kproxy.errors import ObjectError
 from kproxy.state.addresses import FAMILIES, Family, parse_cidr, parse_ip
 from kproxy.state.labels import is_label
 from kproxy.state.service import (
+    ANNOTATION_SCHEDULER,
+    IPVS_SCHEDULERS,
     LABEL_HEADLESS,
     LABEL_PROXY_NAME,
     PROTOCOLS,
@@ -24,7 +26,7 @@ from kproxy.state.service import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from kproxy.kube import wire
 
@@ -121,6 +123,15 @@ class _ServiceFields:
             ],
         )
         self.ranges = self._source_ranges()
+        self.scheduler = self._scheduler(service.metadata.annotations or {})
+
+    def _scheduler(self, annotations: Mapping[str, str]) -> str:
+        scheduler = annotations.get(ANNOTATION_SCHEDULER, "")
+        if scheduler and scheduler not in IPVS_SCHEDULERS:
+            field = f"metadata.annotations[{ANNOTATION_SCHEDULER}]"
+            self.warnings.append(f"{field}: {scheduler!r} is not one of {', '.join(IPVS_SCHEDULERS)}; ignored")
+            return ""
+        return scheduler
 
     def _affinity(self) -> int | None:
         spec = self.spec
@@ -231,4 +242,5 @@ class _ServiceFields:
             affinity_seconds=self.affinity_seconds,
             internal_local=self.internal_local,
             external_local=self.external_local,
+            ipvs_scheduler=self.scheduler,
         )

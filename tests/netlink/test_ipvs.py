@@ -15,7 +15,6 @@ from kproxy.netlink.ipvs import (
     ListedDestination,
     ListedServer,
     Timeouts,
-    pack_address,
     read_destination,
     read_server,
     read_timeouts,
@@ -176,11 +175,6 @@ def test_noise_raises_nothing_else(noise: bytes) -> None:
     for _, read, _ in READERS:
         with contextlib.suppress(MalformedMessage):
             read(noise)
-
-
-@given(st.ip_addresses())
-def test_addresses_are_packed_as_the_standard_library_does(address: object) -> None:
-    assert pack_address(str(address)) == address.packed  # type: ignore[attr-defined]
 
 
 def test_the_family_is_found_by_its_name() -> None:

@@ -52,6 +52,27 @@ def absent(number: int) -> Request:
     return Request(f"delete flow {number}", request.type, request.body)
 
 
+def test_in_bulk_refusals_are_told_from_the_rest(netns: PrivateNetns) -> None:
+    """Over several sends; a kernel that answers nothing in between is not waited for."""
+    insert_flows(netns, FLOWS)
+
+    def delete() -> list[NetlinkRefused | None]:
+        with NetlinkSocket() as netlink:
+            bodies = [message.body for message in netlink.dump(conntrack.dump_request(Family.IPV4))]
+            flows = [flow for flow in map(conntrack.read_flow, bodies) if flow is not None]
+            requests = [conntrack.delete_request(flow) for flow in flows]
+            for place in (0, 17, 1500, FLOWS - 1):
+                requests[place] = absent(place)
+            return netlink.bulk(requests)
+
+    outcomes = netns.run(delete)
+    refused = {index: outcome for index, outcome in enumerate(outcomes) if outcome is not None}
+    assert len(outcomes) == FLOWS
+    assert {index: (outcome.operation, outcome.code) for index, outcome in refused.items()} == {
+        place: (f"delete flow {place}", errno.ENOENT) for place in (0, 17, 1500, FLOWS - 1)
+    }
+
+
 def test_dump_over_many_datagrams(netns: PrivateNetns) -> None:
     insert_flows(netns, FLOWS)
 

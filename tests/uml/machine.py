@@ -24,7 +24,7 @@ INSIDE = "KPROXY_UML"
 #: One CPU whose system calls cost several times as much as the host's.
 SCALE = "3"
 BOOT_S = 60
-_PASSED_ON = ("PATH", "HOME", "CI", "LANG", "XDG_CACHE_HOME")
+_PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "HOME", "CI", "LANG", "XDG_CACHE_HOME")
 
 # Everything that is not a file of the host is the machine's own: /proc, /sys, /dev, /run, scratch space.
 _INIT = """#!/bin/sh

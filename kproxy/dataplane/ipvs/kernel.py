@@ -1,0 +1,189 @@
+"""The kernel's virtual servers and the addresses of the VIP link, of one family: read, changed, counted.
+
+Sockets live as long as one call: each call may come from another thread, and a socket that failed is of no more use.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from kproxy.dataplane.addresses import VIP_LINK, list_addresses
+from kproxy.errors import FeatureMissing
+from kproxy.netlink import genetlink, ipvs, route
+from kproxy.netlink.errors import DumpInterrupted, NetlinkRefused
+from kproxy.netlink.ipvs import IpvsRequests
+from kproxy.netlink.socket import NetlinkSocket, raise_refusals
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from kproxy.netlink.exchange import Request
+    from kproxy.netlink.ipvs import ListedDestination
+    from kproxy.netlink.message import Message
+    from kproxy.plan.ipvs.server import Destination, Scheduling, VirtualServer
+    from kproxy.plan.ipvs.servers import IpvsDifference
+    from kproxy.state.addresses import Family
+
+_DUMP_ATTEMPTS = 3
+_GONE = frozenset({errno.ENOENT, errno.ESRCH})
+_NO_ADDRESS = frozenset({errno.EADDRNOTAVAIL, errno.ENODEV})
+_HAS_IT = frozenset({errno.EEXIST})
+USE_ANOTHER_MODE = "or use --proxy-mode nftables or iptables"
+
+
+class SchedulerMissing(FeatureMissing):
+    """The kernel lacks the scheduler that `server` wants."""
+
+    def __init__(self, server: VirtualServer, scheduler: str) -> None:
+        self.server = server
+        super().__init__(f"this kernel has no IPVS scheduler {scheduler}", remedy=f"load the module ip_vs_{scheduler}")
+
+
+class KernelState(msgspec.Struct, frozen=True):
+    """What the kernel holds of one family.
+
+    Virtual servers that are chosen by a packet mark, and destinations that are reached otherwise than by translation,
+    are left out: they are nobody's business here.
+    """
+
+    servers: dict[VirtualServer, Scheduling]
+    destinations: dict[Destination, int]
+    addresses: tuple[str, ...]
+
+
+class IpvsKernel:
+    """IPVS of one family; every method raises `KernelError`.
+
+    `message_type` is the netlink family's, see `find_ipvs`.
+    """
+
+    def __init__(self, family: Family, message_type: int) -> None:
+        self.family = family
+        self.requests = IpvsRequests(message_type)
+
+    def read_servers(self) -> dict[VirtualServer, Scheduling]:
+        """Return the virtual servers, whoever made them."""
+        with NetlinkSocket(genetlink.NETLINK_GENERIC) as netlink:
+            return self._servers(netlink)
+
+    def read_addresses(self) -> tuple[str, ...]:
+        """Return the addresses of the VIP link, which is made if it is not there."""
+        with NetlinkSocket(route.NETLINK_ROUTE) as netlink:
+            link = vip_link(netlink)
+            # The link-local address that an IPv6 link gives itself is not a VIP.
+            listed = list_addresses(netlink, self.family, link)
+            return tuple(address.ip for address in listed if not address.ip.startswith("fe80:"))
+
+    def read(self) -> KernelState:
+        """Return everything."""
+        with NetlinkSocket(genetlink.NETLINK_GENERIC) as netlink:
+            servers = self._servers(netlink)
+            destinations = {
+                listed.destination: listed.weight
+                for server in servers
+                for listed in self._destinations(netlink, server)
+            }
+        return KernelState(servers, destinations, self.read_addresses())
+
+    def connections(self, servers: Iterable[VirtualServer]) -> list[tuple[Destination, int]]:
+        """Return the number of connections, open or just closed, of each destination of these virtual servers."""
+        with NetlinkSocket(genetlink.NETLINK_GENERIC) as netlink:
+            return [
+                (listed.destination, listed.active + listed.inactive)
+                for server in servers
+                for listed in self._destinations(netlink, server)
+            ]
+
+    def apply(self, difference: IpvsDifference) -> None:
+        """Make the kernel hold a difference. After an error parts of it are done: read back.
+
+        What is new comes before the address that leads to it, and an address goes before what it leads to. Raises
+        `SchedulerMissing` naming the virtual server.
+        """
+        requests = self.requests
+        new = [requests.add_server(server, how) for server, how in difference.add_servers.items()]
+        new += [requests.set_server(server, how) for server, how in difference.set_servers.items()]
+        wanting = [*difference.add_servers.items(), *difference.set_servers.items()]
+        new += [requests.add_destination(*item) for item in difference.add_destinations.items()]
+        new += [requests.set_destination(*item) for item in difference.set_destinations.items()]
+        old = [requests.delete_destination(destination) for destination in difference.delete_destinations]
+        old += [requests.delete_server(server) for server in difference.delete_servers]
+        with NetlinkSocket(genetlink.NETLINK_GENERIC) as netlink:
+            outcomes = netlink.bulk(new)
+            for (server, how), outcome in zip(wanting, outcomes, strict=False):
+                if outcome is not None and outcome.code == errno.ENOENT:
+                    raise SchedulerMissing(server, how.scheduler)
+            raise_refusals(outcomes)
+            if difference.add_addresses or difference.delete_addresses:
+                self._apply_addresses(difference.add_addresses, difference.delete_addresses)
+            raise_refusals(netlink.bulk(old), tolerate=_GONE)
+
+    def _apply_addresses(self, new: Sequence[str], old: Sequence[str]) -> None:
+        with NetlinkSocket(route.NETLINK_ROUTE) as netlink:
+            link = vip_link(netlink)
+            raise_refusals(netlink.bulk([route.add_address(link, ip) for ip in new]), tolerate=_HAS_IT)
+            raise_refusals(netlink.bulk([route.delete_address(link, ip) for ip in old]), tolerate=_NO_ADDRESS)
+
+    def _servers(self, netlink: NetlinkSocket) -> dict[VirtualServer, Scheduling]:
+        listed = [ipvs.read_server(message.body) for message in _dump(netlink, self.requests.list_servers())]
+        return {one.server: one.scheduling for one in listed if one.server and one.server.family is self.family}
+
+    def _destinations(self, netlink: NetlinkSocket, server: VirtualServer) -> Iterator[ListedDestination]:
+        for message in _dump(netlink, self.requests.list_destinations(server)):
+            listed = ipvs.read_destination(server, message.body)
+            if listed.translated:
+                yield listed
+
+
+def find_ipvs() -> int:
+    """Return the message type of IPVS. Raises `FeatureMissing` where the kernel has none."""
+    with NetlinkSocket(genetlink.NETLINK_GENERIC) as netlink:
+        try:
+            answer = netlink.request(genetlink.family_request(ipvs.NAME))
+        except NetlinkRefused as refused:
+            if refused.code != errno.ENOENT:
+                raise
+            remedy = f"load the module ip_vs, {USE_ANOTHER_MODE}"
+            raise FeatureMissing("--proxy-mode ipvs: this kernel has no IPVS", remedy=remedy) from None
+    return genetlink.read_family(ipvs.NAME, answer)
+
+
+def vip_link(netlink: NetlinkSocket) -> int:
+    """Return the index of the VIP link, which is made if it is not there; `netlink` is a socket of rtnetlink.
+
+    Raises `FeatureMissing` where the kernel has no dummy links, and `KernelError`.
+    """
+    found = find_vip_link(netlink)
+    if found is not None:
+        return found
+    try:
+        raise_refusals(netlink.batch([route.add_dummy(VIP_LINK)]), tolerate=_HAS_IT)
+    except NetlinkRefused as refused:
+        if refused.code != errno.EOPNOTSUPP:
+            raise
+        remedy = f"load the module dummy, {USE_ANOTHER_MODE}"
+        raise FeatureMissing("--proxy-mode ipvs: this kernel has no dummy links", remedy=remedy) from None
+    return route.read_link(netlink.request(route.find_link(VIP_LINK))[0].body)
+
+
+def find_vip_link(netlink: NetlinkSocket) -> int | None:
+    """Return the index of the VIP link; None when there is none."""
+    try:
+        return route.read_link(netlink.request(route.find_link(VIP_LINK))[0].body)
+    except NetlinkRefused as refused:
+        if refused.code != errno.ENODEV:
+            raise
+        return None
+
+
+def _dump(netlink: NetlinkSocket, request: Request) -> list[Message]:
+    for attempt in range(_DUMP_ATTEMPTS):
+        try:
+            return list(netlink.dump(request))
+        except DumpInterrupted:
+            if attempt + 1 == _DUMP_ATTEMPTS:
+                raise
+    raise AssertionError("not reached")

@@ -1,0 +1,221 @@
+"""The whole IPVS state of one family: which virtual servers, destinations, addresses are wanted, and what is missing.
+
+A Service is entered as its intents; only what it changes is looked at again. What the kernel holds is believed as it
+was read back, and brought up to date by what was applied.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from kproxy.errors import ObjectError
+from kproxy.plan.delta import DeltaTracker
+from kproxy.plan.ipvs.drain import DRAINING_WEIGHT, Drain, drains
+from kproxy.plan.ipvs.frontends import IpvsSettings, frontends, taken_addresses
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from kproxy.plan.intent import PortIntent
+    from kproxy.plan.ipvs.frontends import IpvsFrontend
+    from kproxy.plan.ipvs.server import Destination, Scheduling, VirtualServer
+
+WEIGHT = 1
+
+
+class IpvsDifference(msgspec.Struct, frozen=True):
+    """What to do, in the order in which to do it. What is in none of them is in the kernel already.
+
+    A deleted virtual server takes its destinations along, so these are not listed.
+    """
+
+    add_servers: dict[VirtualServer, Scheduling]
+    set_servers: dict[VirtualServer, Scheduling]
+    add_destinations: dict[Destination, int]
+    set_destinations: dict[Destination, int]
+    add_addresses: list[str]
+    delete_addresses: list[str]
+    delete_destinations: list[Destination]
+    delete_servers: list[VirtualServer]
+
+    def __bool__(self) -> bool:
+        """Tell whether there is anything to do."""
+        return any(getattr(self, field) for field in self.__struct_fields__)
+
+
+class IpvsServers:
+    """Desired and actual IPVS state of one family."""
+
+    def __init__(self, settings: IpvsSettings) -> None:
+        self._settings = settings
+        self._intents: dict[str, tuple[PortIntent, ...]] = {}
+        self._frontends: dict[str, dict[VirtualServer, IpvsFrontend]] = {}
+        self._owners: dict[VirtualServer, str] = {}
+        self._vips: Counter[str] = Counter()
+        self._unbound: frozenset[str] = frozenset()
+        self._servers: DeltaTracker[VirtualServer, Scheduling] = DeltaTracker()
+        self._destinations: DeltaTracker[Destination, int] = DeltaTracker()
+        self._addresses: DeltaTracker[str, bool] = DeltaTracker()
+        self.drain = Drain()
+        self.taken: dict[str, ObjectError] = {}
+
+    @property
+    def servers(self) -> Mapping[VirtualServer, Scheduling]:
+        """The virtual servers that are wanted."""
+        return self._servers.desired
+
+    @property
+    def addresses(self) -> Collection[str]:
+        """The addresses that are wanted on kproxy's own link."""
+        return self._addresses.desired.keys()
+
+    def configure(self, settings: IpvsSettings, elsewhere: Collection[str]) -> None:
+        """Take over what shapes all Services. `elsewhere` are the node's addresses on links other than kproxy's own.
+
+        A VIP that is among them is served where it is: keepalived and kube-vip put VIPs on the node's own link.
+        """
+        self._unbound = frozenset(elsewhere)
+        for ip in self._vips:
+            self._want_address(ip)
+        if settings != self._settings:
+            self._settings = settings
+            for key, intents in list(self._intents.items()):
+                self.set_service(key, intents)
+
+    def set_service(self, key: str, intents: Iterable[PortIntent]) -> None:
+        """Enter, replace or (without intents) remove a Service."""
+        intents = tuple(intents)
+        wanted: dict[VirtualServer, IpvsFrontend] = {}
+        for intent in intents:
+            for frontend in frontends(intent, self._settings):
+                wanted.setdefault(frontend.server, frontend)
+        held = self._frontends.pop(key, {})
+        for server in held.keys() - wanted.keys():
+            self._remove(key, held[server])
+        for server, frontend in wanted.items():
+            before = held.get(server)
+            if before != frontend:
+                self._replace(key, before, frontend)
+        if wanted:
+            self._frontends[key] = wanted
+        if intents:
+            self._intents[key] = intents
+        else:
+            self._intents.pop(key, None)
+        self._note_taken(key, intents)
+
+    def owner_of(self, server: VirtualServer) -> str | None:
+        """Return the Service a virtual server belongs to."""
+        return self._owners.get(server)
+
+    def drained(self, destinations: Iterable[Destination]) -> None:
+        """Let go of destinations whose last connection ended."""
+        for destination in destinations:
+            self._destinations.unwant(destination)
+            self.drain.end(destination)
+
+    def read_back(
+        self, servers: Mapping[VirtualServer, Scheduling], destinations: Mapping[Destination, int], ips: Collection[str]
+    ) -> None:
+        """Believe that the kernel holds exactly this; all of it is ours.
+
+        A destination that nobody wants, of a virtual server that stays, begins to drain, or goes on with it.
+        """
+        self._servers.replace_actual(servers)
+        self._destinations.replace_actual(destinations)
+        self._addresses.replace_actual(dict.fromkeys(ips, True))
+        self.drain.clear()
+        for destination, weight in list(self._destinations.desired.items()):
+            if weight == DRAINING_WEIGHT:
+                self._destinations.unwant(destination)
+        for destination in destinations:
+            if destination not in self._destinations.desired and destination.server in self._servers.desired:
+                self._leave(destination)
+
+    def difference(self) -> IpvsDifference:
+        """Return what is between wanted and held. Pass it to `applied` when it was done."""
+        servers, destinations = self._servers.updates(), self._destinations.updates()
+        gone = self._servers.deletions()
+        going = set(gone)
+        have_servers, have_destinations = self._servers.actual, self._destinations.actual
+        return IpvsDifference(
+            add_servers={key: value for key, value in servers.items() if key not in have_servers},
+            set_servers={key: value for key, value in servers.items() if key in have_servers},
+            add_destinations={key: value for key, value in destinations.items() if key not in have_destinations},
+            set_destinations={key: value for key, value in destinations.items() if key in have_destinations},
+            add_addresses=list(self._addresses.updates()),
+            delete_addresses=self._addresses.deletions(),
+            delete_destinations=[key for key in self._destinations.deletions() if key.server not in going],
+            delete_servers=gone,
+        )
+
+    def applied(self, difference: IpvsDifference) -> None:
+        """Record that a difference is in the kernel."""
+        self._servers.applied(difference.add_servers | difference.set_servers, difference.delete_servers)
+        # All deletions, those that went along with their virtual server included.
+        self._destinations.applied(
+            difference.add_destinations | difference.set_destinations, self._destinations.deletions()
+        )
+        self._addresses.applied(dict.fromkeys(difference.add_addresses, True), difference.delete_addresses)
+
+    def _replace(self, key: str, before: IpvsFrontend | None, frontend: IpvsFrontend) -> None:
+        server = frontend.server
+        self._owners[server] = key
+        self._servers.want(server, frontend.scheduling)
+        for destination in frontend.destinations:
+            if self._destinations.desired.get(destination) != WEIGHT:
+                self._destinations.want(destination, WEIGHT)
+                self.drain.end(destination)
+        if before is not None:
+            staying = set(frontend.destinations)
+            for destination in before.destinations:
+                if destination not in staying:
+                    self._leave(destination)
+            self._release(before.vip)
+        if frontend.vip:
+            self._vips[frontend.vip] += 1
+            self._want_address(frontend.vip)
+
+    def _remove(self, key: str, frontend: IpvsFrontend) -> None:
+        """Remove a virtual server, unless another Service has taken it over meanwhile."""
+        self._release(frontend.vip)
+        server = frontend.server
+        if self._owners.get(server) != key:
+            return
+        del self._owners[server]
+        self._servers.unwant(server)
+        for destination in (*frontend.destinations, *self.drain.waiting(server)):
+            self._destinations.unwant(destination)
+        self.drain.forget(server)
+
+    def _leave(self, destination: Destination) -> None:
+        if drains(destination) and destination in self._destinations.actual:
+            self._destinations.want(destination, DRAINING_WEIGHT)
+            self.drain.begin(destination)
+        else:
+            self._destinations.unwant(destination)
+
+    def _release(self, vip: str) -> None:
+        if not vip:
+            return
+        self._vips[vip] -= 1
+        if not self._vips[vip]:
+            del self._vips[vip]
+            self._addresses.unwant(vip)
+
+    def _want_address(self, vip: str) -> None:
+        if vip in self._unbound:
+            self._addresses.unwant(vip)
+        else:
+            self._addresses.want(vip, True)
+
+    def _note_taken(self, key: str, intents: Iterable[PortIntent]) -> None:
+        self.taken.pop(key, None)
+        for intent in intents:
+            for ip, field in taken_addresses(intent, self._settings.node_ips):
+                self.taken[key] = ObjectError(
+                    f"Service {key}", field, f"{ip} is an address of this node, which can't be a VIP; not served on it"
+                )
