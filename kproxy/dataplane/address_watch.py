@@ -48,10 +48,13 @@ class AddressWatch:
 
     def stale(self) -> bool:
         """Tell whether an address changed since it was read, or may have. Does not block."""
+        passed_over: set[int] | None = None
         try:
             while True:
                 datagram, sender = self._socket.recvfrom(_DATAGRAM)
-                if sender[0] == 0 and self._is_news(datagram):  # else from another process, not from the kernel
+                if passed_over is None:
+                    passed_over = link_indexes(self._except_links)
+                if sender[0] == 0 and _is_news(datagram, passed_over):  # else from another process, not from the kernel
                     self._stale = True
         except BlockingIOError:
             pass
@@ -71,11 +74,10 @@ class AddressWatch:
             self._stale = True
             raise
 
-    def _is_news(self, datagram: bytes) -> bool:
-        if not self._except_links:
-            return True
-        try:
-            told = [read_address(message) for message in split_messages(datagram)]
-        except MalformedMessage:
-            return True
-        return not {address.link for address in told if address} <= link_indexes(self._except_links)
+
+def _is_news(datagram: bytes, passed_over: set[int]) -> bool:
+    try:
+        told = [read_address(message) for message in split_messages(datagram)]
+    except MalformedMessage:
+        return True
+    return not {address.link for address in told if address} <= passed_over
