@@ -51,7 +51,7 @@ def link_indexes(names: Collection[str]) -> set[int]:
 def list_addresses(netlink: NetlinkSocket, family: Family | None = None, link: int = 0) -> list[route.LinkAddress]:
     """List addresses over a socket of rtnetlink: of both families (None) or one, of all links (0) or one.
 
-    Again as long as they change meanwhile; what was seen has to do when that does not end. A link that is gone has none.
+    Again as long as they change meanwhile; what was seen has to do when that does not end. A link that went has none.
     """
     found: list[route.LinkAddress] = []
     for _attempt in range(_ATTEMPTS):
