@@ -17,6 +17,7 @@ from kproxy.errors import SourceError
 from kproxy.health.server import start_healthz_server
 from kproxy.health.shared import ProxierHealth
 from kproxy.kube.credentials import find_credentials
+from kproxy.metrics.programming import ProgrammingLatency
 from kproxy.metrics.registry import Metrics
 from kproxy.metrics.server import start_metrics_server
 from kproxy.notices import Notices
@@ -48,7 +49,9 @@ def run_agent(config: Config) -> None:
     health.expect(proxier.family for proxier in proxiers)
     hard_fail = config.bind_address_hard_fail
     servers = [
-        start_metrics_server(config.metrics_bind_address, metrics, config.proxy_mode, hard_fail=hard_fail),
+        start_metrics_server(
+            config.metrics_bind_address, metrics, config.proxy_mode, configz=config.configz, hard_fail=hard_fail
+        ),
         start_healthz_server(config.healthz_bind_address, health, metrics, hard_fail=hard_fail),
     ]
     # Until the first sync is done nearly every new object lives on, and looking for garbage would double the time.
@@ -84,6 +87,7 @@ class Agent:
         )
         self._syncer = Syncer(config, self._state, proxiers, health, metrics)
         self._schedule = SyncSchedule(config.sync_period_s, config.min_sync_period_s)
+        self._programming = ProgrammingLatency(time.time())
         self._notices = Notices(metrics)
         self._supervisor = Supervisor()
         self._wake = asyncio.Event()
@@ -125,8 +129,12 @@ class Agent:
         self._source_problems = batch.problems
         kinds = [change.kind for change in batch.changes]
         services = kinds.count("Service")
+        slices = kinds.count("EndpointSlice")
         self._metrics.service_changes.inc(services)
-        self._metrics.endpoint_changes.inc(len(kinds) - services - kinds.count("Node"))
+        self._metrics.service_changes_pending.inc(services)
+        self._metrics.endpoint_changes.inc(slices)
+        self._metrics.endpoint_changes_pending.inc(slices)
+        self._programming.note(batch.changes)
         self._request()
 
     def _request(self) -> None:
@@ -163,8 +171,15 @@ class Agent:
     async def _sync(self) -> None:
         self._schedule.start()
         full, self._full = self._full, False
+        triggers = self._programming.take()
+        self._metrics.service_changes_pending.set(0)
+        self._metrics.endpoint_changes_pending.set(0)
         succeeded = await self._syncer.sync(full=full)
         self._full = self._full or (full and not succeeded)
+        if succeeded:
+            self._metrics.observe_programming(triggers, time.time())
+        else:
+            self._programming.put_back(triggers)
         self._schedule.finish(time.monotonic(), failed=not succeeded)
         if succeeded and not self._ready:
             self._ready = True

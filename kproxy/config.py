@@ -57,6 +57,7 @@ class Config:
     external_ips_allowed: bool = True
     ignored_gates: tuple[str, ...] = ()
     config_file: Path | None = None
+    configz: bytes = b"{}"
 
     @property
     def masquerade_mark(self) -> str:

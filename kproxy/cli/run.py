@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from kproxy.cli.values import BOOLEAN
 from kproxy.cli.version import version_text
 from kproxy.config import build_config
 from kproxy.errors import ConfigError
-from kproxy.settings.written import write_settings
+from kproxy.settings.written import configz, write_settings
 
 
 @click.command()
@@ -54,7 +55,7 @@ def run(context: click.Context, /, **values: Any) -> None:
     if values["init_only"]:
         set_sysctls(config)
         return
-    run_agent(config)
+    run_agent(replace(config, configz=configz(merged.values, merged.origins)))
 
 
 def _write(path: Path, text: str) -> None:

@@ -7,9 +7,9 @@ not know them to be one).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
@@ -19,13 +19,20 @@ if TYPE_CHECKING:
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def exposition(registry: CollectorRegistry) -> bytes:
+class Collects(Protocol):
+    """A registry, or a part of one."""
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield the metrics."""
+
+
+def exposition(registry: Collects) -> bytes:
     """Render a registry in the Prometheus text format 0.0.4."""
     return generate_latest(_GoSpelling(registry))
 
 
 class _GoSpelling(Collector):
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: Collects) -> None:
         self._registry = registry
 
     def collect(self) -> Iterable[Metric]:

@@ -18,7 +18,9 @@ from kproxy.metrics.family import FamilyMetrics, SyncKind, Table, TrafficPolicy
 from kproxy.metrics.kernel_counter import KernelCounter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from kproxy.metrics.programming import Trigger
 
 SYNC_BUCKETS = tuple(0.001 * 2**n for n in range(15))
 NETWORK_PROGRAMMING_BUCKETS = (0, 0.25, 0.5, *range(1, 60), *range(60, 120, 5), *range(120, 301, 30))
@@ -36,7 +38,7 @@ class Metrics:
     """
 
     def __init__(self, *, version: str = kproxy.__version__) -> None:
-        self.registry = CollectorRegistry()
+        self.registry = CollectorRegistry(auto_describe=True)
         self._families: dict[str, FamilyMetrics] = {}
         self._lock = threading.Lock()
         self._add_family_metrics()
@@ -53,9 +55,19 @@ class Metrics:
                 self._families[ip_family] = self._new_family(ip_family)
             return self._families[ip_family]
 
+    def observe_programming(self, triggers: Iterable[Trigger], now: float) -> None:
+        """Record that the kernel has these changes `now` (seconds since 1970); families not in use are passed over."""
+        for trigger in triggers:
+            if trigger.family in self._families:
+                self._families[trigger.family].network_programming_duration.observe(now - trigger.happened)
+
     def exposition(self) -> bytes:
         """Render everything in the Prometheus text format 0.0.4."""
         return exposition(self.registry)
+
+    def slis(self) -> bytes:
+        """Render what /metrics/slis has at kube-proxy: since when the process runs."""
+        return exposition(self.registry.restricted_registry(["process_start_time_seconds"]))
 
     def _add_change_metrics(self) -> None:
         self.endpoint_changes_pending = self._gauge(

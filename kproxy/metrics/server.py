@@ -1,11 +1,11 @@
-"""The metrics server: /metrics, /proxyMode and a /healthz that says the process runs; port 10249 by default."""
+"""The metrics server: /metrics, /configz, /proxyMode, and a /healthz that says the process runs; by default on 10249."""
 
 from __future__ import annotations
 
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from kproxy.health.answer import NOSNIFF, TEXT, Answer
+from kproxy.health.answer import JSON, NOSNIFF, TEXT, Answer
 from kproxy.health.bind import parse_bind
 from kproxy.health.http import RETRY_S, HttpServer
 from kproxy.health.request import Site
@@ -18,14 +18,25 @@ METRICS_PORT = 10249
 
 
 def start_metrics_server(
-    bind: str, metrics: Metrics, proxy_mode: str, *, hard_fail: bool = False, retry_s: float = RETRY_S
+    bind: str,
+    metrics: Metrics,
+    proxy_mode: str,
+    *,
+    configz: bytes = b"{}",
+    hard_fail: bool = False,
+    retry_s: float = RETRY_S,
 ) -> HttpServer | None:
     """Start the metrics server; None when `bind` is "", which disables it. Plain HTTP, without authentication.
+
+    `configz` is the configuration in JSON, which /configz shows.
 
     Raises ConfigError for an address that is none, and with `hard_fail` ServerError when it can't be bound.
     """
     if not bind:
         return None
+
+    def show_slis() -> Answer:
+        return Answer(HTTPStatus.OK, metrics.slis(), (("Content-Type", CONTENT_TYPE),))
 
     def show() -> Answer:
         return Answer(HTTPStatus.OK, metrics.exposition(), (("Content-Type", CONTENT_TYPE),))
@@ -33,7 +44,9 @@ def start_metrics_server(
     site = Site(
         {
             "/healthz": lambda: Answer(HTTPStatus.OK, b"ok"),
+            "/configz": lambda: Answer(HTTPStatus.OK, configz, (JSON,)),
             "/metrics": show,
+            "/metrics/slis": show_slis,
             "/proxyMode": lambda: Answer(HTTPStatus.OK, proxy_mode.encode(), (TEXT, NOSNIFF)),
         }
     )

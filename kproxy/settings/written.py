@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -27,15 +28,28 @@ def write_settings(values: Mapping[str, Any], given: Collection[str] = ()) -> st
 
     Those of kproxy's own settings that were `given` follow in a second document.
     """
+    documents = _documents(values, given)
+    return "---\n".join(yaml.safe_dump(one, sort_keys=False, default_flow_style=False) for one in documents)
+
+
+def configz(values: Mapping[str, Any], given: Collection[str] = ()) -> bytes:
+    """Return the same as JSON by API group, as /configz shows it; it has paths of credentials, never their content."""
+    by_group = {one["apiVersion"].partition("/")[0]: one for one in _documents(values, given)}
+    return json.dumps(by_group, separators=(",", ":")).encode()
+
+
+def _documents(values: Mapping[str, Any], given: Collection[str]) -> list[dict[str, Any]]:
     mode = values.get("proxy_mode") or "iptables"
-    texts = [_document(KUBE_PROXY_VERSION, KUBE_PROXY_KIND, KUBE_PROXY_FIELDS, values, mode)]
+    documents = [_document(KUBE_PROXY_VERSION, KUBE_PROXY_KIND, KUBE_PROXY_FIELDS, values, mode)]
     own = tuple(field for field in KPROXY_FIELDS if field.key in given)
     if own:
-        texts.append(_document(KPROXY_VERSION, KPROXY_KIND, own, values, mode))
-    return "---\n".join(texts)
+        documents.append(_document(KPROXY_VERSION, KPROXY_KIND, own, values, mode))
+    return documents
 
 
-def _document(version: str, kind: str, fields: tuple[Field, ...], values: Mapping[str, Any], mode: str) -> str:
+def _document(
+    version: str, kind: str, fields: tuple[Field, ...], values: Mapping[str, Any], mode: str
+) -> dict[str, Any]:
     document: dict[str, Any] = {"apiVersion": version, "kind": kind}
     for field in fields:
         if field.key not in values or values[field.key] is None or (field.modes and mode not in field.modes):
@@ -45,7 +59,7 @@ def _document(version: str, kind: str, fields: tuple[Field, ...], values: Mappin
         for group in groups:
             holder = holder.setdefault(group, {})
         holder[name] = _plain(field.kind, values[field.key])
-    return yaml.safe_dump(document, sort_keys=False, default_flow_style=False)
+    return document
 
 
 def _plain(kind: Kind, value: Any) -> Any:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    server = start_metrics_server("127.0.0.1:0", Metrics(), "iptables")
+    server = start_metrics_server("127.0.0.1:0", Metrics(), "iptables", configz=b'{"a":1}')
     assert server is not None
     with contextlib.closing(server):
         assert server.port is not None
@@ -40,6 +40,18 @@ def test_metrics(port: int) -> None:
     assert reply.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
     names = {family.name for family in text_string_to_metric_families(reply.body.decode())}
     assert {"kubeproxy_sync_proxy_rules_duration_seconds", "kproxy_build_info"} <= names
+
+
+def test_slis(port: int) -> None:
+    """What kube-proxy 1.36 has there."""
+    text = get(port, "/metrics/slis").body.decode()
+    assert [family.name for family in text_string_to_metric_families(text)] == ["process_start_time_seconds"]
+
+
+def test_configz(port: int) -> None:
+    reply = get(port, "/configz")
+    assert (reply.status, reply.body) == (200, b'{"a":1}')
+    assert reply.headers["Content-Type"] == "application/json"
 
 
 @pytest.mark.parametrize("path", ["/", "/livez", "/metrics/", "/proxymode", "/debug/pprof/"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from kproxy.cli.flags import OWN_FLAGS, SETTINGS, UNUSED
 from kproxy.errors import ConfigError, ConfigErrors
 from kproxy.settings.document import FileSettings, read_settings
 from kproxy.settings.fields import KPROXY_FIELDS, KUBE_PROXY_FIELDS
-from kproxy.settings.written import write_settings
+from kproxy.settings.written import configz, write_settings
 
 KUBEADM = (Path(__file__).parent / "kubeadm.yaml").read_bytes()
 HEAD = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n"
@@ -204,3 +205,13 @@ def test_own_settings_are_written_where_given() -> None:
     written = write_settings(values, {"manifests"})
     assert read_settings(written.encode()).values == {"manifests": "/srv/m", "oom_score_adj": 1}
     assert "KproxyConfiguration" not in write_settings(values)
+
+
+def test_configz_is_the_same_by_api_group() -> None:
+    shown = json.loads(configz({"oom_score_adj": 1, "manifests": Path("/m")}, {"manifests"}))
+    assert shown["kubeproxy.config.k8s.io"]["oomScoreAdj"] == 1
+    assert shown["kproxy.dev"] == {
+        "apiVersion": "kproxy.dev/v1alpha1",
+        "kind": "KproxyConfiguration",
+        "manifests": "/m",
+    }
