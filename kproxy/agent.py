@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kproxy.config_watch import until_changed
+from kproxy.dataplane.iptables import counters
 from kproxy.dataplane.iptables.start import start_iptables
 from kproxy.errors import SourceError
 from kproxy.health.server import start_healthz_server
@@ -45,6 +46,9 @@ def run_agent(config: Config) -> None:
     _set_oom_score(config.oom_score_adj)
     proxiers = start_iptables(config)
     metrics = Metrics()
+    tools = [proxier.tool for proxier in proxiers]
+    metrics.ct_state_invalid_dropped_packets.read = lambda: counters.invalid_dropped(tools)
+    metrics.localhost_nodeports_accepted_packets.read = lambda: counters.localhost_node_ports(tools)
     health = ProxierHealth(config.sync_period_s)
     health.expect(proxier.family for proxier in proxiers)
     hard_fail = config.bind_address_hard_fail

@@ -1,4 +1,4 @@
-"""The metrics server: /metrics, /configz, /proxyMode, and a /healthz that says the process runs; by default on 10249."""
+"""The metrics server, port 10249 by default: /metrics, /configz, /proxyMode; its /healthz says the process runs."""
 
 from __future__ import annotations
 

@@ -52,7 +52,9 @@ def _document(
 ) -> dict[str, Any]:
     document: dict[str, Any] = {"apiVersion": version, "kind": kind}
     for field in fields:
-        if field.key not in values or values[field.key] is None or (field.modes and mode not in field.modes):
+        if values.get(field.key) is None or (field.modes and mode not in field.modes):
+            continue
+        if field.kind is Kind.SWITCHES and not values[field.key]:
             continue
         *groups, name = field.path.split(".")
         holder = document

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import contextmanager
+from socket import AF_INET, SOCK_STREAM
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,12 +15,26 @@ from kproxy.dataplane.iptables.binaries import VARIANTS
 from kproxy.plan.iptables.names import port_hash
 from kproxy.state.addresses import FAMILIES
 from kproxy.state.service import ServicePortName
-from tests.agent.one_node import one_node, web
+from tests.agent.one_node import OneNode, one_node, web
 from tests.lab.agent import eventually
+from tests.lab.manifests import Port, service
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 pytestmark = pytest.mark.root
 
 WEB_CHAIN = "KUBE-SVC-" + port_hash(ServicePortName("lab", "web", "http", "TCP"))
+
+
+@contextmanager
+def listening(node: OneNode, address: str, port: int) -> Iterator[None]:
+    with node.namespace.socket(AF_INET, SOCK_STREAM) as server:
+        server.bind((address, port))
+        server.listen()
+        yield
+
+
 FOREIGN = (
     "*nat\n:MINE - [0:0]\n-A PREROUTING -j MINE\n-A MINE -d 192.0.2.1 -m comment --comment mine -j ACCEPT\nCOMMIT\n"
 )
@@ -39,6 +56,25 @@ def test_changes_reach_the_kernel_and_nothing_else_is_touched(variant: str) -> N
         assert "-A MINE -d 192.0.2.1/32 -m comment --comment mine -j ACCEPT" in node.saved(variant, "nat")
         other = "legacy" if variant == "nft" else "nft"
         assert "KUBE-" not in node.saved(other, "nat")
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_connections_to_node_ports_on_localhost_are_counted(variant: str) -> None:
+    """Every connection once, in kube-proxy's metric; others are not."""
+    counter = "kubeproxy_iptables_localhost_nodeports_accepted_packets_total"
+    node_port = Port("http", "tcp", 80, 8080, node_port=30080)
+    with one_node() as node:
+        node.manifests.write("web", [service("web", [node_port], ["10.96.0.10"], kind="NodePort"), *web()[1:]])
+        # The node itself answers for the Pod.
+        node.namespace.run("ip", "address", "add", "10.244.1.10/32", "dev", "lo")
+        with node.agent("--iptables-variant", variant) as agent, listening(node, "10.244.1.10", 8080):
+            agent.wait_ready()
+            assert agent.metric(counter) == 0
+            for address in ("127.0.0.1", "127.0.0.1", "10.244.1.10"):
+                port = 8080 if address.startswith("10.") else node_port.node_port
+                with node.namespace.socket(AF_INET, SOCK_STREAM) as client:
+                    client.connect((address, port))
+            assert agent.metric(counter) == 2
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -22,6 +22,7 @@ TIMEOUT_S = 900
 """The nft variant needs minutes for big rulesets that somebody else made; beyond that something hangs."""
 
 _PREFIX = re.compile(r"ip6?tables[a-z-]*( v[\d.]+ \([a-z_]+\))?:\s*")
+_COUNT = re.compile(r" -c (\d+) \d+")
 _LINE = re.compile(r"\bline:? (\d+)")
 _MISSING = re.compile(
     r"(Couldn't load|unknown option|Extension \S+ revision|missing kernel module|No such file or directory)"
@@ -69,9 +70,15 @@ class IptablesTool:
         listed = parse_save(f"*{table}\n{self._list(table, chain) or ''}")
         return listed[table].rules.get(chain, [])
 
-    def _list(self, table: str, chain: str, *number: str) -> str | None:
+    def packets(self, table: str, chain: str, rule: str) -> int | None:
+        """Return how many packets met the rule of a chain that contains this text; None without such a rule."""
+        listed = self._list(table, chain, "-v") or ""
+        counts = [_COUNT.search(line) for line in listed.splitlines() if rule in line]
+        return sum(int(found[1]) for found in counts if found) if any(counts) else None
+
+    def _list(self, table: str, chain: str, *more: str) -> str | None:
         """Run `iptables -S`; None when the chain does not exist."""
-        arguments = [self._binaries.iptables, "-w", str(LOCK_WAIT_S), "-t", table, "-S", chain, *number]
+        arguments = [self._binaries.iptables, "-w", str(LOCK_WAIT_S), "-t", table, "-S", chain, *more]
         try:
             return self._run(arguments)
         except LockHeld:

@@ -89,6 +89,9 @@ def test_fixed_chains_of_the_nat_table() -> None:
     assert chains["KUBE-POSTROUTING"] == (
         # The hairpin look-up is kproxy's own (no chain per endpoint marks it before); the rest is kube-proxy's.
         '-m comment --comment "kubernetes hairpin traffic" -m conntrack --ctstate DNAT -j KUBE-SVC-HAIRPIN',
+        # In place of kube-proxy's nfacct object localhost_nps_accepted_pkts.
+        '-m comment --comment "kubernetes localhost node ports, counted" -m conntrack --ctstate DNAT'
+        " --ctorigdst 127.0.0.0/8",
         "-m mark ! --mark 0x00000080/0x00000080 -j RETURN",
         "-j MARK --xor-mark 0x00000080",
         '-m comment --comment "kubernetes service traffic requiring SNAT" -j MASQUERADE --random-fully',

@@ -74,6 +74,7 @@ class _Walk:
     probability: float = 1.0
     mark: int = 0
     translated: str = ""
+    sent_to: str = ""
     masqueraded: bool = False
     pinned: frozenset[str] = frozenset()
     trail: tuple[str, ...] = ()
@@ -100,7 +101,7 @@ class Tracer:
         self.steps = 0
         fates = [
             Fate(walk.probability, verdict, walk.translated, walk.masqueraded, walk.pinned, walk.trail)
-            for walk, verdict in self._hooks(_Walk(packet))
+            for walk, verdict in self._hooks(_Walk(packet, sent_to=packet.destination))
         ]
         total = sum(fate.probability for fate in fates)
         assert abs(total - 1) < 1e-9, f"probabilities add up to {total}"
@@ -254,6 +255,8 @@ def _length(words: list[str], at: int) -> int:
             return 2
         case ["addrtype", "--dst-type" | "--src-type", "LOCAL", *_]:
             return 4
+        case ["conntrack", "--ctstate", _, "--ctorigdst", _, *_]:
+            return 6
         case ["mark", "--mark", _, *_] | ["conntrack", "--ctstate", _, *_]:
             return 4
         case ["mark", "!", "--mark", _, *_] | ["conntrack", "!", "--ctstate", _, *_]:
@@ -296,8 +299,9 @@ def _holds(words: tuple[str, ...], walk: _Walk, node: Node, hook: str) -> bool:
         case ["-m", "mark", "--mark", mark]:
             value, _, mask = mark.partition("/")
             held = walk.mark & int(mask, 16) == int(value, 16)
-        case ["-m", "conntrack", "--ctstate", states]:
+        case ["-m", "conntrack", "--ctstate", states, *original]:
             held = bool({"NEW", *(["DNAT"] if walk.translated else [])} & set(states.split(",")))
+            held = held and (not original or _within(walk.sent_to, original[1]))
         case ["-m", "recent", "--name", name, "--update", "--seconds", _, "--reap"]:
             held = name in node.pins
         case _:
