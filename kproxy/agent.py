@@ -22,6 +22,7 @@ from kproxy.metrics.programming import ProgrammingLatency
 from kproxy.metrics.registry import Metrics
 from kproxy.metrics.server import start_metrics_server
 from kproxy.notices import Notices
+from kproxy.plan.local_traffic import DetectLocalMode
 from kproxy.schedule import SyncSchedule
 from kproxy.sources.directory import ManifestDirectory
 from kproxy.sources.kubernetes import KubernetesSource
@@ -213,7 +214,9 @@ class Agent:
 def _source(config: Config) -> Source:
     """Return the source, after a look whether it is there: a mistyped path must not change the node first."""
     if config.manifests is None:
-        return KubernetesSource(find_credentials(config.kubeconfig, config.master), config.node_name)
+        credentials = find_credentials(config.kubeconfig, config.master)
+        pod_cidrs = config.local.mode is DetectLocalMode.NODE_CIDR
+        return KubernetesSource(credentials, config.node_name, pod_cidrs=pod_cidrs)
     if not config.manifests.is_dir():
         raise SourceError(f"--manifests {config.manifests}: no such directory", remedy="create it, or name another")
     return ManifestDirectory(config.manifests)

@@ -20,13 +20,15 @@ RINGS = {
         kproxy.kube.wire kproxy.kube.decode kproxy.kube.resources kproxy.state kproxy.plan kproxy.settings
         kproxy.sources.changes kproxy.sources.base kproxy.sources.manifests kproxy.sources.documents
         kproxy.sources.reading kproxy.sources.recall
+        kproxy.sources.own_node kproxy.sources.troubles
         kproxy.sources.yaml_lines kproxy.sources.yaml_reader kproxy.sources.yaml_scalars
         kproxy.dns.codes kproxy.dns.names kproxy.dns.records kproxy.dns.zone_config kproxy.dns.services
         kproxy.dns.slices kproxy.dns.holdings kproxy.dns.service_answers kproxy.dns.zone
     """,
     # Bytes in, events out.
     "sans-IO": """
-        kproxy.kube.backoff kproxy.kube.holding kproxy.kube.recovery kproxy.kube.reflector kproxy.kube.requests
+        kproxy.kube.backoff kproxy.kube.holding kproxy.kube.recovery kproxy.kube.reflector kproxy.kube.remedies
+        kproxy.kube.requests
         kproxy.kube.stream
         kproxy.netlink.errors kproxy.netlink.message kproxy.netlink.nfnetlink kproxy.netlink.exchange
         kproxy.netlink.conntrack kproxy.netlink.route kproxy.netlink.genetlink kproxy.netlink.ipvs

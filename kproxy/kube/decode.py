@@ -31,6 +31,7 @@ API_VERSIONS: Final = {
     "Node": "v1",
     "Namespace": "v1",
     "EndpointSlice": "discovery.k8s.io/v1",
+    "ServiceCIDR": "networking.k8s.io/v1",
 }
 """kind -> the apiVersion it is read in (the keys are those of `wire.KINDS`)."""
 

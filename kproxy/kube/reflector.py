@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from kproxy.kube.backoff import BackOff
 from kproxy.kube.holding import Holding
+from kproxy.kube.remedies import SERVER_WIDE, told
 from kproxy.kube.requests import Phase, Purpose, Request, Timing
 from kproxy.kube.stream import (
     Arrived,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from kproxy.errors import ObjectError
     from kproxy.kube.resources import Query, Resource
     from kproxy.kube.stream import Event
+    from kproxy.kube.wire import KubeObject
     from kproxy.sources.changes import Change
 
 _PASSING = (401, 403, 429, 503)
@@ -66,9 +68,10 @@ class Reflector:
     """The state machine. `chance` returns a random number from 0 to 1.
 
     `synced` is True once there was a complete list, `lists` counts those that the server began to send. `trouble` says
-    why nothing new comes at present ("" if it does), `status` is the HTTP status of the last answer (401: the
-    credentials are old). `failing` is True from a failure to the next good answer. What waits may be hastened from
-    `try_from` on: never, where the fault is ours (credentials, rights, trust).
+    why nothing new comes at present ("" if it does), and `server_wide` whether the other resources meet the same.
+    `status` is the HTTP status of the last answer (401: the credentials are old). `absent`: the server does not serve
+    the resource, which is optional. `failing` is True from a failure to the next good answer. What waits may be
+    hastened from `try_from` on: never, where the fault is ours (credentials, rights, trust).
     """
 
     def __init__(self, resource: Resource, chance: Callable[[], float], timing: Timing | None = None) -> None:
@@ -76,6 +79,8 @@ class Reflector:
         self.timing = timing = timing or Timing()
         self.synced = False
         self.trouble = ""
+        self.server_wide = False
+        self.absent = False
         self.status = 0
         self.phase = Phase.IDLE
         self.deadline = 0.0
@@ -112,6 +117,10 @@ class Reflector:
     def holds(self, key: str) -> bool:
         """Tell whether there is such an object."""
         return key in self._holding.objects
+
+    def held(self, key: str) -> KubeObject | None:
+        """Return an object, None if there is no such one."""
+        return self._holding.objects.get(key)
 
     def hasten(self, now: float) -> None:
         """Make a request that waits as soon as it may be made: the server works again, or somebody must find out."""
@@ -290,7 +299,7 @@ class Reflector:
     def _listed(self) -> None:
         self._holding.finish()
         self._continue, self._whole = "", False
-        self.synced = True
+        self.synced, self.absent = True, False
         self._works()
 
     def _stream_end(self, now: float) -> None:
@@ -311,16 +320,18 @@ class Reflector:
 
     def _told(self, now: float, failure: Failure) -> None:
         """Act on an error of the server's, whether it came as a status or in a stream."""
-        code = failure.code
-        if code == 410 or failure.reason in ("Expired", "Gone"):
+        code, said = failure.code, told(failure, self.resource)
+        if code == 404 and self.resource.optional:
+            self._not_served(now)
+        elif code == 410 or failure.reason in ("Expired", "Gone"):
             # A list whose pages expire is too long for the server's compaction: ask for all of it at once.
             self._whole = self._purpose is Purpose.LIST
-            self._failed(now, _said(failure), relist=True, retry_after_s=failure.retry_after_s, expected=True)
+            self._failed(now, said, relist=True, retry_after_s=failure.retry_after_s, expected=True)
         elif self._means_streamed_lists(code):
-            self._without_streamed_lists(now, _said(failure))
+            self._without_streamed_lists(now, said)
         else:
             relist = code in (400, 422) or "Too large resource version" in failure.message
-            self._failed(now, _said(failure), relist=relist, retry_after_s=failure.retry_after_s)
+            self._failed(now, said, relist=relist, retry_after_s=failure.retry_after_s)
 
     def _means_streamed_lists(self, code: int) -> bool:
         """Tell whether an error means: this server streams no lists, whatever the reason."""
@@ -340,6 +351,15 @@ class Reflector:
         else:
             self._holding.abandon()
             self._rest(now)
+
+    def _not_served(self, now: float) -> None:
+        """Take it for an empty list: an older server has no such objects. An upgrade is noticed in a while."""
+        self._version = self._continue = ""
+        self._holding.begin()
+        self._listed()
+        self.absent = True
+        self.phase = Phase.IDLE
+        self.start_at = now + self.timing.absent_again_s
 
     def _to(self, phase: Phase, now: float, patience_s: float) -> None:
         self.phase = phase
@@ -396,10 +416,7 @@ class Reflector:
             self.failing = True
             if series.failures > 1 or unreachable or not self.synced or self.phase is Phase.REFUSED:
                 self.trouble = why
+                self.server_wide = self.status in SERVER_WIDE
         self.try_from = float("inf") if ours or self.status in _OURS else now + least_s
         self.phase = Phase.IDLE
         self.start_at = now + max(delay_s, least_s)
-
-
-def _said(failure: Failure) -> str:
-    return " ".join(part for part in (str(failure.code or ""), failure.reason, failure.message) if part)

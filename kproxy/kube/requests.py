@@ -31,6 +31,7 @@ class Timing:
     settled_s: float = 1.0
     lists_settled_s: float = 60.0
     streamed_list_again_s: float = 600.0
+    absent_again_s: float = 600.0
     page_limit: int = 500
     failures: BackOffPolicy = field(default=BackOffPolicy(0.25, 30.0, 1.3))
     lists: BackOffPolicy = field(default=BackOffPolicy(0.5, 60.0))

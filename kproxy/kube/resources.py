@@ -10,12 +10,18 @@ Query = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One collection of objects. `selectors` are the query parameters that every request for it carries."""
+    """One collection of objects. `selectors` are the query parameters that every request for it carries.
+
+    `since` is the first Kubernetes version that serves it. One that is `optional` may be missing: without it there are
+    no such objects, and nobody waits for it.
+    """
 
     kind: str
     plural: str
     path: str
     selectors: Query = ()
+    since: str = "1.0"
+    optional: bool = False
 
 
 _PROXIES: Final = "!service.kubernetes.io/headless,!service.kubernetes.io/service-proxy-name"
@@ -32,10 +38,16 @@ ENDPOINT_SLICES: Final = Resource(
     "endpointslices",
     "/apis/discovery.k8s.io/v1/endpointslices",
     (("labelSelector", _PROXIES),),
+    since="1.21",
+)
+SERVICE_CIDRS: Final = Resource(
+    "ServiceCIDR", "servicecidrs", "/apis/networking.k8s.io/v1/servicecidrs", since="1.33", optional=True
 )
 
 ALL_SERVICES: Final = Resource("Service", "services", "/api/v1/services")
-ALL_ENDPOINT_SLICES: Final = Resource("EndpointSlice", "endpointslices", "/apis/discovery.k8s.io/v1/endpointslices")
+ALL_ENDPOINT_SLICES: Final = Resource(
+    "EndpointSlice", "endpointslices", "/apis/discovery.k8s.io/v1/endpointslices", since="1.21"
+)
 NAMESPACES: Final = Resource("Namespace", "namespaces", "/api/v1/namespaces")
 """What DNS follows: headless Services, and those that another proxy serves, have names too."""
 

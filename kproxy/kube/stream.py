@@ -13,7 +13,7 @@ import msgspec
 
 from kproxy.errors import ObjectError, one_line
 from kproxy.kube.decode import Decoded, decode_json
-from kproxy.kube.wire import KINDS, KubeObject, namespaced_name
+from kproxy.kube.wire import CLUSTER_SCOPED, KINDS, KubeObject, namespaced_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -165,7 +165,7 @@ class WatchStream:
         meta = event.object.metadata
         if event.type == "BOOKMARK":
             return _bookmark(meta.resource_version, meta.annotations)
-        if not meta.name or (not meta.namespace and self._kind != "Node"):
+        if not meta.name or (not meta.namespace and self._kind not in CLUSTER_SCOPED):
             return self._awkward(line)
         if event.type in ("ADDED", "MODIFIED"):
             return _arrived(event.object)
@@ -200,7 +200,7 @@ def read_list(kind: str, body: bytes) -> ListPage:
     try:
         page = msgspec.json.decode(body, type=_LIST[KINDS[kind]])
         items: list[KubeObject] = page.items or []
-        if not all(item.metadata.name and (item.metadata.namespace or kind == "Node") for item in items):
+        if not all(item.metadata.name and (item.metadata.namespace or kind in CLUSTER_SCOPED) for item in items):
             raise msgspec.ValidationError
         objects = [_arrived(item) for item in items]
         meta: _ListMeta = page.metadata

@@ -211,24 +211,54 @@ class Namespace(Wire, frozen=True, gc=False):
     metadata: ObjectMeta
 
 
-KubeObject = Service | EndpointSlice | Endpoints | Node | Namespace
+class ServiceCIDRSpec(Wire, frozen=True, gc=False):
+    """spec of a ServiceCIDR."""
 
-KINDS: dict[str, type[Service] | type[EndpointSlice] | type[Endpoints] | type[Node] | type[Namespace]] = {
+    cidrs: list[str] | None = None
+
+
+class Condition(Wire, frozen=True, gc=False):
+    """status.conditions[]. `status` is "True", "False" or "Unknown"."""
+
+    type: str = ""
+    status: str = ""
+
+
+class ServiceCIDRStatus(Wire, frozen=True, gc=False):
+    """status of a ServiceCIDR."""
+
+    conditions: list[Condition] | None = None
+
+
+class ServiceCIDR(Wire, frozen=True, gc=False):
+    """networking.k8s.io/v1 ServiceCIDR."""
+
+    metadata: ObjectMeta
+    spec: ServiceCIDRSpec = ServiceCIDRSpec()
+    status: ServiceCIDRStatus | None = None
+
+
+KubeObject = Service | EndpointSlice | Endpoints | Node | Namespace | ServiceCIDR
+
+KINDS: dict[
+    str, type[Service] | type[EndpointSlice] | type[Endpoints] | type[Node] | type[Namespace] | type[ServiceCIDR]
+] = {
     "Service": Service,
     "EndpointSlice": EndpointSlice,
     "Endpoints": Endpoints,
     "Node": Node,
     "Namespace": Namespace,
+    "ServiceCIDR": ServiceCIDR,
 }
 """kind -> the struct it is decoded to. Other kinds are passed over."""
 
-CLUSTER_SCOPED = ("Node", "Namespace")
+CLUSTER_SCOPED = ("Node", "Namespace", "ServiceCIDR")
 """The kinds whose objects are in no namespace."""
 
 
 def namespaced_name(obj: KubeObject) -> str:
-    """Return "namespace/name" ("name" for a Node or Namespace), the key of an object among its kind."""
+    """Return "namespace/name" ("name" for one that is in no namespace), the key of an object among its kind."""
     meta = obj.metadata
-    if isinstance(obj, Node | Namespace):
+    if isinstance(obj, Node | Namespace | ServiceCIDR):
         return meta.name
     return f"{meta.namespace or 'default'}/{meta.name}"

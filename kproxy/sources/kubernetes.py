@@ -1,36 +1,43 @@
-"""The Kubernetes API as a source: Services, EndpointSlices and the own Node, each followed by a reflector."""
+"""The Kubernetes API as a source: Services, EndpointSlices, ServiceCIDRs and the own Node, each by a reflector."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import random
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, cast
 
+from kproxy.errors import SourceError
 from kproxy.kube.client import ApiClient
 from kproxy.kube.reflector import Reflector
-from kproxy.kube.resources import ENDPOINT_SLICES, SERVICES, own_node
-from kproxy.sources.changes import ChangeBatch
+from kproxy.kube.resources import ENDPOINT_SLICES, SERVICE_CIDRS, SERVICES, own_node
+from kproxy.sources.changes import Change, ChangeBatch
+from kproxy.sources.own_node import missing, with_last_facts
+from kproxy.sources.troubles import Trouble, Troubles
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from kproxy.errors import ObjectError
+    from kproxy.kube import wire
     from kproxy.kube.credentials import Credentials
     from kproxy.kube.requests import Timing
-    from kproxy.sources.changes import Change
 
 log = logging.getLogger(__name__)
 
-NODE_WAIT_S = 30.0
-"""For how long the first batch waits for the own Node to be there; kube-proxy waits as long."""
+NODE_WAIT_S: Final = 30.0
+"""For how long the first batch waits for the own Node and its address, as kube-proxy does; then it goes without."""
+
+POD_CIDRS_WAIT_S: Final = 300.0
+"""The same where podCIDRs are needed: they are allocated later, and kube-proxy ends without them."""
 
 
 class KubernetesSource:
     """The objects that an API server holds, with kube-proxy's selectors.
 
     What hinders the connection is logged when it begins and when it is over; it is never an end: the source goes on
-    trying. `troubles` tells it at any time.
+    trying. `troubles` tells it at any time. `pod_cidrs`: the own Node is of no use without them.
     """
 
     def __init__(
@@ -38,22 +45,29 @@ class KubernetesSource:
         credentials: Credentials,
         node_name: str,
         *,
+        pod_cidrs: bool = False,
         timing: Timing | None = None,
-        node_wait_s: float = NODE_WAIT_S,
+        node_wait_s: float | None = None,
     ) -> None:
         self._client = ApiClient(credentials)
         self._node_name = node_name
-        self._node_wait_s = node_wait_s
-        resources = (own_node(node_name), SERVICES, ENDPOINT_SLICES)
+        self._pod_cidrs = pod_cidrs
+        self._node_wait_s = (POD_CIDRS_WAIT_S if pod_cidrs else NODE_WAIT_S) if node_wait_s is None else node_wait_s
+        resources = (own_node(node_name), SERVICES, ENDPOINT_SLICES, SERVICE_CIDRS)
         self._reflectors = tuple(Reflector(resource, random.random, timing) for resource in resources)
-        self._logged: dict[str, str] = {}
+        self._node: wire.Node | None = None
+        self._troubles = Troubles()
+        self._absent: set[str] = set()
 
     def troubles(self) -> tuple[str, ...]:
         """Return why which resource says nothing new at present; empty when all is well."""
         return tuple(f"{one.resource.plural}: {one.trouble}" for one in self._reflectors if one.trouble)
 
     async def changes(self) -> AsyncGenerator[ChangeBatch, None]:
-        """Yield first all there is, then a batch as soon as there are changes; what came meanwhile is one batch."""
+        """Yield first all there is, then a batch as soon as there are changes; what came meanwhile is one batch.
+
+        Raises SourceError when podCIDRs are needed and there are none after a while.
+        """
         wake = asyncio.Event()
         tasks = [asyncio.create_task(self._client.run(one, wake.set)) for one in self._reflectors]
         for task in tasks:
@@ -76,18 +90,29 @@ class KubernetesSource:
 
     async def _initial(self, wake: asyncio.Event, tasks: Sequence[asyncio.Task[None]]) -> None:
         """Wait until everything was listed once, and then a while for the own Node."""
-        while not all(one.synced for one in self._reflectors):
+        while not all(one.synced or (one.resource.optional and one.trouble) for one in self._reflectors):
             await self._news(wake, tasks)
-        node = self._reflectors[0]
-        if node.holds(self._node_name) or self._node_wait_s <= 0:
+        lacking, wait_s = self._missing(), self._node_wait_s
+        if not lacking or wait_s <= 0:
             return
-        log.info("waiting up to %g s for Node %s to be there", self._node_wait_s, self._node_name)
-        try:
-            async with asyncio.timeout(self._node_wait_s):
-                while not node.holds(self._node_name):
+        log.info("waiting up to %g s for %s", wait_s, lacking)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                while lacking := self._missing():
                     await self._news(wake, tasks)
-        except TimeoutError:
-            log.warning("there is no Node %s (see --hostname-override): going on without it", self._node_name)
+        if not lacking:
+            log.info("Node %s is there", self._node_name)
+        elif self._pod_cidrs:
+            raise SourceError(
+                f"--detect-local-mode NodeCIDR: no {lacking} after {wait_s:g} s",
+                remedy="see --hostname-override, and that the cluster allocates podCIDRs to its Nodes",
+            )
+        else:
+            log.warning("no %s after %g s (see --hostname-override): going on without", lacking, wait_s)
+
+    def _missing(self) -> str:
+        node = cast("wire.Node | None", self._reflectors[0].held(self._node_name))
+        return missing(self._node_name, node, pod_cidrs=self._pod_cidrs)
 
     async def _news(self, wake: asyncio.Event, tasks: Sequence[asyncio.Task[None]]) -> None:
         await wake.wait()
@@ -98,21 +123,38 @@ class KubernetesSource:
         self._log()
 
     def _changes(self) -> list[Change]:
-        return [change for one in self._reflectors for change in one.take()]
+        return [self._lasting(change) for one in self._reflectors for change in one.take()]
+
+    def _lasting(self, change: Change) -> Change:
+        """Return the change; of the own Node what it said last stays where it says nothing any more."""
+        if change.kind != "Node":
+            return change
+        now = cast("wire.Node | None", change.obj)
+        if now is None:
+            log.warning("Node %s was deleted: going on with what it said last", self._node_name)
+        self._node = with_last_facts(now, self._node)
+        return Change(change.kind, change.key, self._node)
 
     def _problems(self) -> tuple[ObjectError, ...]:
         return tuple(problem for one in self._reflectors for problem in one.problems)
 
     def _log(self) -> None:
         """Say what hinders, once, and when it is over."""
-        for one in self._reflectors:
-            name, before = one.resource.plural, self._logged.get(one.resource.plural, "")
-            if one.trouble and one.trouble != before:
-                server = self._client.server or "the API server"
-                log.warning("%s of %s: %s; trying again", name, server, one.trouble)
-            elif before and not one.trouble:
-                log.info("%s: followed again", name)
-            self._logged[name] = one.trouble
+        server = self._client.server or "the API server"
+        begun, over = self._troubles.news(
+            Trouble("" if one.server_wide else one.resource.plural, one.trouble)
+            for one in self._reflectors
+            if one.trouble
+        )
+        for resource in over:
+            log.info("%s: followed again", resource or server)
+        for trouble in begun:
+            what = f"{trouble.resource} of {server}" if trouble.resource else server
+            log.warning("%s: %s; trying again", what, trouble.why)
+        absent = {one.resource.plural for one in self._reflectors if one.absent}
+        for name in absent - self._absent:
+            log.info("%s: not served by %s, so there are none", name, server)
+        self._absent = absent
 
 
 def _texts(problems: Sequence[ObjectError]) -> list[str]:

@@ -14,6 +14,7 @@ from kproxy.state.conflicts import ClaimIndex, describe
 from kproxy.state.endpoints import Endpoint, EndpointsByPort, merge_slices, service_of
 from kproxy.state.mirror import is_mirrored, mirror
 from kproxy.state.node import NodeInfo, node_info
+from kproxy.state.service_cidrs import ServiceCidrs
 from kproxy.state.service_parser import parse_service
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class ClusterState:
         self.services: dict[str, ParsedService] = {}
         self.invalid: dict[str, ObjectError] = {}
         self.node: NodeInfo = node_info(node_name, None, bind_address)
+        self._service_cidrs = ServiceCidrs()
         self._slices: dict[str, dict[str, wire.EndpointSlice]] = {}
         self._slice_service: dict[str, str] = {}
         self._endpoints: dict[str, wire.Endpoints] = {}
@@ -48,6 +50,11 @@ class ClusterState:
         self._dirty: set[str] = set()
         self._node_dirty = True
 
+    @property
+    def service_cidrs(self) -> Mapping[Family, tuple[str, ...]]:
+        """The ranges of clusterIPs by family (both are there): an address in one that no Service has is nobody's."""
+        return self._service_cidrs.by_family
+
     def apply(self, changes: Iterable[Change]) -> None:
         """Take changes in; nothing is planned yet."""
         for change in changes:
@@ -60,12 +67,15 @@ class ClusterState:
                     self._endpoints_object(change.key, change.obj)
                 case "Node", wire.Node() | None if change.key == self.node.name:
                     self._node(change.obj)
+                case "ServiceCIDR", wire.ServiceCIDR() | None:
+                    self._node_dirty |= self._service_cidrs.apply(change.key, change.obj)
+                    self.remarks += 1
         standing_changed = self._claims.settle()
         self.remarks += bool(standing_changed)
         self._dirty |= standing_changed
 
     def take_dirty(self) -> tuple[set[str], bool]:
-        """Return the names of Services to plan again, and whether the own node changed; forget both."""
+        """Return the names of Services to plan again, and whether the node or the ServiceCIDRs changed; forget both."""
         dirty, node = self._dirty, self._node_dirty
         self._dirty, self._node_dirty = set(), False
         return dirty, node
@@ -83,7 +93,7 @@ class ClusterState:
         found = [self.invalid[key] for key in sorted(self.invalid)]
         for key, (claim, holder) in self._claims.losers().items():
             found.append(ObjectError(f"Service {key}", "", f"{describe(claim)} belongs to Service {holder}; skipped"))
-        return found
+        return found + self._service_cidrs.problems()
 
     def warnings(self) -> list[str]:
         """Return the fields that were ignored, a line each."""

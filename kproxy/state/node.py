@@ -40,7 +40,7 @@ def node_info(name: str, node: wire.Node | None, bind_address: str = "") -> Node
     """
     ips = dict(_NO_IP)
     if node is not None:
-        ips |= _addresses_of(node)
+        ips |= addresses_of(node)
     if bind_address:
         family, ip = parse_ip(bind_address)
         if ip not in ("0.0.0.0", "::"):
@@ -66,7 +66,8 @@ def node_info(name: str, node: wire.Node | None, bind_address: str = "") -> Node
     )
 
 
-def _addresses_of(node: wire.Node) -> dict[Family, str]:
+def addresses_of(node: wire.Node) -> dict[Family, str]:
+    """Return the address by which a Node is known in each family: its first InternalIP, else its first ExternalIP."""
     found: dict[Family, str] = {}
     addresses = (node.status.addresses if node.status else None) or ()
     for wanted in ("InternalIP", "ExternalIP"):

@@ -26,6 +26,7 @@ PATHS = {
     "/api/v1/services": "Service",
     "/apis/discovery.k8s.io/v1/endpointslices": "EndpointSlice",
     "/api/v1/nodes": "Node",
+    "/apis/networking.k8s.io/v1/servicecidrs": "ServiceCIDR",
 }
 
 

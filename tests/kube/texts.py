@@ -54,6 +54,16 @@ def node(name: str, version: int | str = 1, zone: str = "a") -> dict[str, Any]:
     }
 
 
+def service_cidr(name: str, *cidrs: str, ready: str = "True") -> dict[str, Any]:
+    return {
+        "kind": "ServiceCIDR",
+        "apiVersion": "networking.k8s.io/v1",
+        "metadata": {"name": name, "finalizers": ["networking.k8s.io/service-cidr-finalizer"]},
+        "spec": {"cidrs": list(cidrs)},
+        "status": {"conditions": [{"type": "Ready", "status": ready, "reason": "", "message": "so"}]},
+    }
+
+
 def line(kind: str, obj: dict[str, Any]) -> bytes:
     return json.dumps({"type": kind, "object": obj}, ensure_ascii=False).encode() + b"\n"
 

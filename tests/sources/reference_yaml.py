@@ -15,7 +15,13 @@ import yaml
 
 from kproxy.kube.wire import KINDS, KubeObject
 
-API_VERSIONS = {"Service": "v1", "Endpoints": "v1", "Node": "v1", "EndpointSlice": "discovery.k8s.io/v1"}
+API_VERSIONS = {
+    "Service": "v1",
+    "Endpoints": "v1",
+    "Node": "v1",
+    "EndpointSlice": "discovery.k8s.io/v1",
+    "ServiceCIDR": "networking.k8s.io/v1",
+}
 
 
 class ReferenceLoader(yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader):  # type: ignore[misc]

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from kproxy.errors import SourceError
 from kproxy.kube.credentials import Plain
 from kproxy.sources.kubernetes import KubernetesSource
 from tests.kube.live_api import FAST, LiveApi, live_api
-from tests.kube.texts import node, service, slice_
+from tests.kube.texts import node, service, service_cidr, slice_
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -110,6 +111,7 @@ def test_the_requests_are_kube_proxys() -> None:
             "/k8s/clusters/c-1/api/v1/services": (labels, "spec.clusterIP!=None"),
             "/k8s/clusters/c-1/apis/discovery.k8s.io/v1/endpointslices": (labels, None),
             "/k8s/clusters/c-1/api/v1/nodes": (None, "metadata.name=n1"),
+            "/k8s/clusters/c-1/apis/networking.k8s.io/v1/servicecidrs": (None, None),
         }
         headers = api.calls[0].headers
         assert headers["host"] == f"127.0.0.1:{api.port}"
@@ -221,7 +223,8 @@ def test_an_object_that_does_not_decode_is_a_problem_and_the_last_good_one_stays
 def test_it_waits_for_its_node(caplog: pytest.LogCaptureFixture) -> None:
     async def story(api: LiveApi, _source: KubernetesSource, seen: Follower) -> None:
         first = asyncio.ensure_future(seen.take())
-        await api.calls_of("Node", 1)
+        while "waiting up to 60 s for Node n1" not in caplog.messages:
+            await asyncio.sleep(0.01)
         await api.put(service("web"))
         await api.put(node("n1"))
         await first
@@ -229,7 +232,8 @@ def test_it_waits_for_its_node(caplog: pytest.LogCaptureFixture) -> None:
 
     with caplog.at_level(logging.INFO):
         tell(story, node_wait_s=60)
-    assert "going on without it" not in caplog.text
+    assert "Node n1 is there" in caplog.messages
+    assert "going on without" not in caplog.text
 
 
 def test_it_goes_on_without_its_node(caplog: pytest.LogCaptureFixture) -> None:
@@ -238,8 +242,8 @@ def test_it_goes_on_without_its_node(caplog: pytest.LogCaptureFixture) -> None:
 
     with caplog.at_level(logging.INFO):
         tell(story, node_wait_s=0.05)
-    assert "waiting up to 0.05 s for Node n1 to be there" in caplog.messages
-    assert "there is no Node n1 (see --hostname-override): going on without it" in caplog.messages
+    assert "waiting up to 0.05 s for Node n1" in caplog.messages
+    assert "no Node n1 after 0.05 s (see --hostname-override): going on without" in caplog.messages
 
 
 def test_an_api_server_that_is_away_is_said_once_and_waited_for(caplog: pytest.LogCaptureFixture) -> None:
@@ -251,19 +255,24 @@ def test_an_api_server_that_is_away_is_said_once_and_waited_for(caplog: pytest.L
                 batches = source.changes()
                 seen = Follower(batches)
                 await seen.take()
-            while len(source.troubles()) < 3:
+            while len(source.troubles()) < 4:
                 await asyncio.sleep(0.01)
             await api.put(service("new"))
             async with live_api(api), aclosing(batches):
                 await seen.until({"default/web", "default/new"})
                 while source.troubles():
                     await asyncio.sleep(0.01)
+                await api.put(service("more"))
+                await seen.until({"default/web", "default/new", "default/more"})
 
     with caplog.at_level(logging.INFO):
         asyncio.run(run())
-    away = [text for text in caplog.messages if text.startswith("services of http://127.0.0.1:")]
-    assert len(away) <= 2  # the connection that ended, and those that were refused
-    assert away[-1].endswith("; trying again")
+    server = "http://127.0.0.1:"
+    away = [text for text in caplog.messages if text.startswith(server) and text.endswith("; trying again")]
+    # Each way in which it is away: the connection that ended, those that were refused. Not each for each resource.
+    assert 1 <= len(away) <= 2
+    assert away[-1].endswith(": connection refused; trying again")
+    assert [text for text in caplog.messages if text.endswith(": followed again")][-1].startswith(server)
 
 
 def test_cancelling_it_leaves_nothing_behind() -> None:
@@ -285,3 +294,104 @@ def test_cancelling_it_leaves_nothing_behind() -> None:
             assert asyncio.all_tasks() <= before
 
     asyncio.run(run())
+
+
+def test_service_cidrs_are_followed() -> None:
+    async def story(api: LiveApi, _source: KubernetesSource, seen: Follower) -> None:
+        await api.put(service_cidr("kubernetes", "10.96.0.0/16"))
+        await seen.take()
+        assert seen.objects["ServiceCIDR", "kubernetes"].spec.cidrs == ["10.96.0.0/16"]
+        await api.delete("ServiceCIDR", "kubernetes")
+        await seen.take()
+        assert ("ServiceCIDR", "kubernetes") not in seen.objects
+
+    tell(story)
+
+
+@pytest.mark.parametrize("streams_lists", [True, False])
+def test_a_server_that_is_too_old_for_service_cidrs_has_none(
+    streams_lists: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story(api: LiveApi, source: KubernetesSource, seen: Follower) -> None:
+        api.faults["ServiceCIDR"] = ["404"] * 100
+        await api.put(service("web"))
+        await seen.until({"default/web"})
+        assert source.troubles() == ()
+        assert len(await api.calls_of("ServiceCIDR", 1)) == 1  # it is not asked for all the time
+        assert f"servicecidrs: not served by {api.url}, so there are none" in caplog.messages
+
+    with caplog.at_level(logging.INFO):
+        tell(story, lambda: LiveApi(streams_lists=streams_lists))
+    assert not [record for record in caplog.records if record.levelno > logging.INFO]
+
+
+def test_nobody_waits_for_service_cidrs_that_do_not_come(caplog: pytest.LogCaptureFixture) -> None:
+    async def story(api: LiveApi, _source: KubernetesSource, seen: Follower) -> None:
+        api.faults["ServiceCIDR"] = ["403"] * 1000
+        await api.put(service("web"))
+        await seen.until({"default/web"})
+        api.faults.clear()
+        await api.put(service_cidr("kubernetes", "10.96.0.0/16"))
+        while ("ServiceCIDR", "kubernetes") not in seen.objects:
+            await seen.take()
+
+    tell(story)
+    told = [text for text in caplog.messages if text.startswith("servicecidrs of http://127.0.0.1:")]
+    assert len(told) == 1
+    assert told[0].endswith(": 403 Told so - grant what deploy/rbac.yaml holds; trying again")
+
+
+@pytest.mark.parametrize(
+    ("missing", "text"),
+    [
+        ({"status": {}}, "no address of Node n1 after 0.05 s (see --hostname-override): going on without"),
+        ({}, ""),
+    ],
+    ids=["an address", "nothing"],
+)
+def test_it_waits_for_an_address_of_its_node(
+    missing: dict[str, Any], text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story(api: LiveApi, _source: KubernetesSource, seen: Follower) -> None:
+        await api.put(node("n1") | missing)
+        await seen.take()
+        assert ("Node", "n1") in seen.objects
+
+    tell(story, node_wait_s=0.05)
+    assert caplog.messages == [text] * bool(text)
+
+
+def test_where_pod_cidrs_tell_what_is_local_there_is_no_going_on_without() -> None:
+    async def run(served: dict[str, Any]) -> ChangeBatch:
+        async with asyncio.timeout(PATIENCE_S), live_api() as api:
+            await api.put(served)
+            source = KubernetesSource(Plain(api.url), "n1", pod_cidrs=True, timing=FAST, node_wait_s=0.05)
+            async with aclosing(source.changes()) as batches:
+                return await anext(batches)
+
+    with pytest.raises(SourceError) as failure:
+        asyncio.run(run(node("n1")))
+    assert str(failure.value) == (
+        "--detect-local-mode NodeCIDR: no podCIDRs of Node n1 after 0.05 s - "
+        "see --hostname-override, and that the cluster allocates podCIDRs to its Nodes"
+    )
+    batch = asyncio.run(run(node("n1") | {"spec": {"podCIDRs": ["10.244.1.0/24"]}}))
+    assert [change.key for change in batch.changes] == ["n1"]
+
+
+def test_a_node_that_is_deleted_stays_as_it_was_until_it_is_there_again(caplog: pytest.LogCaptureFixture) -> None:
+    async def story(api: LiveApi, _source: KubernetesSource, seen: Follower) -> None:
+        await api.put(node("n1") | {"spec": {"podCIDRs": ["10.244.1.0/24"]}})
+        await seen.take()
+        first = seen.objects["Node", "n1"]
+        await api.delete("Node", "n1")
+        batch = await seen.batches.__anext__()
+        assert [change.obj for change in batch.changes] == [first]
+        await api.put(node("n1", zone="b") | {"status": {}})
+        await seen.take()
+        made_again = seen.objects["Node", "n1"]
+        assert made_again.metadata.labels == {"topology.kubernetes.io/zone": "b"}
+        assert (made_again.spec.pod_cidrs, made_again.status) == (["10.244.1.0/24"], first.status)
+
+    tell(story)
+    assert "Node n1 was deleted: going on with what it said last" in caplog.messages
