@@ -5,22 +5,25 @@ from __future__ import annotations
 import contextlib
 import itertools
 import statistics
+import sys
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kubernetes import client
 
+from tests.agent.one_node import LEAVE_CONNTRACK
 from tests.controlplane.objects import create_namespace, create_running_pod, create_service, set_pod_status
 from tests.controlplane.traffic import Traffic, Way
-from tests.lab import FAMILIES, Outcome, Probe
+from tests.lab import FAMILIES, POD_CIDRS, Agent, Outcome, Probe
 from tests.lab.agent import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tests.controlplane import ControlPlane
-    from tests.lab import Agent, Cluster, Report
+    from tests.lab import Cluster, Report
 
 #: The bound is one second. A busy machine may take some more; a client that waits its back-off out takes far more.
 CAUGHT_UP_WITHIN_S = 5.0
@@ -168,6 +171,12 @@ def _name_of(service: client.V1Service) -> str:
     assert service.metadata
     assert service.metadata.name
     return service.metadata.name
+
+
+def new_agent(cluster: Cluster, kubeconfig: Path, module: str = "kproxy") -> Agent:
+    """kproxy on node A (or a module that stands for it), not started yet."""
+    argv = [sys.executable, "-m", module, "run", "--kubeconfig", str(kubeconfig), "--hostname-override", "node-a"]
+    return Agent(cluster.node, [*argv, *LEAVE_CONNTRACK, "--cluster-cidr", ",".join(POD_CIDRS.values())], FAMILIES)
 
 
 @contextlib.contextmanager

@@ -6,32 +6,26 @@ are held and new ones made. How long it took to catch up once the fault was over
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.agent.one_node import LEAVE_CONNTRACK
 from tests.controlplane.impatient import SILENCE_S
-from tests.controlplane.outage import NOTE, OUTAGE_S, Recoveries, Tenants, outage
-from tests.lab import FAMILIES, Agent
+from tests.controlplane.outage import NOTE, OUTAGE_S, Recoveries, Tenants, new_agent, outage
 from tests.lab.run import scaled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tests.controlplane import ControlPlane, FaultProxy
-    from tests.lab import Cluster
+    from tests.lab import Agent, Cluster
 
 pytestmark = pytest.mark.root
 
 FAULTS_PORT = 7450
-RUN = (
-    *("run", "--hostname-override", "node-a", *LEAVE_CONNTRACK),
-    *("--cluster-cidr", "10.244.0.0/16,fd00:10:244::/48"),
-)
 UNAVAILABLE = '{"kind":"Status","status":"Failure","message":"etcdserver: no leader","reason":"%s","code":%d}'
 
 
@@ -91,14 +85,14 @@ def tenants(control: ControlPlane, cluster: Cluster) -> Iterator[Tenants]:
     made.close()
 
 
-def new_agent(control: ControlPlane, cluster: Cluster, proxy: FaultProxy, module: str = "kproxy") -> Agent:
-    config = control.kubeconfig("outages", token=control.service_account_token(), server=proxy.url)
-    return Agent(cluster.node, [sys.executable, "-m", module, *RUN, "--kubeconfig", str(config)], FAMILIES)
+@pytest.fixture(scope="module")
+def kubeconfig(control: ControlPlane, proxy: FaultProxy) -> Path:
+    return control.kubeconfig("outages", token=control.service_account_token(), server=proxy.url)
 
 
 @pytest.fixture(scope="module")
-def agent(control: ControlPlane, cluster: Cluster, proxy: FaultProxy, tenants: Tenants) -> Iterator[Agent]:
-    with new_agent(control, cluster, proxy) as agent:
+def agent(cluster: Cluster, kubeconfig: Path, tenants: Tenants) -> Iterator[Agent]:
+    with new_agent(cluster, kubeconfig) as agent:
         agent.wait_ready()
         yield agent
 
@@ -148,11 +142,11 @@ def test_the_api_server_is_restarted(
 
 
 def test_half_open_streams_are_noticed(
-    control: ControlPlane, proxy: FaultProxy, tenants: Tenants, cluster: Cluster, agent: Agent, recoveries: Recoveries
+    proxy: FaultProxy, tenants: Tenants, cluster: Cluster, agent: Agent, kubeconfig: Path, recoveries: Recoveries
 ) -> None:
     """What was open is dead and does not say so; new connections would work, but there seems to be no need for any."""
     agent.stop()
-    with new_agent(control, cluster, proxy, "tests.controlplane.impatient") as impatient:
+    with new_agent(cluster, kubeconfig, "tests.controlplane.impatient") as impatient:
         impatient.wait_ready()
         with outage(tenants, cluster, impatient) as catch_up:
             proxy.freeze()
