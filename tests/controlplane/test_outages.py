@@ -114,21 +114,6 @@ def test_outage(
     assert proxy.fired - fired >= fault.refusals
 
 
-def test_history_is_compacted_meanwhile(
-    control: ControlPlane, proxy: FaultProxy, tenants: Tenants, cluster: Cluster, agent: Agent, recoveries: Recoveries
-) -> None:
-    """The version it would go on from is unknown (410): it lists again, and compares."""
-    with outage(tenants, cluster, agent) as catch_up:
-        proxy.cut()
-        try:
-            tenants.change()
-            control.compact()
-            control.restart_api_server(kill=True)
-        finally:
-            proxy.heal()
-        recoveries.add("410", catch_up())
-
-
 def test_the_api_server_is_restarted(
     control: ControlPlane, tenants: Tenants, cluster: Cluster, agent: Agent, recoveries: Recoveries
 ) -> None:
@@ -139,6 +124,27 @@ def test_the_api_server_is_restarted(
         recoveries.add("API server restarted", catch_up(lambda: tenants.forgotten))
         tenants.wait_for_slices()
         catch_up()
+
+
+def test_history_is_compacted_meanwhile(
+    control: ControlPlane, proxy: FaultProxy, tenants: Tenants, cluster: Cluster, agent: Agent, recoveries: Recoveries
+) -> None:
+    """The version it would go on from is unknown (410): it lists again, and compares.
+
+    It is started anew, so that the delays between its lists are: the test before may have made it list.
+    """
+    agent.stop()
+    agent.start()
+    agent.wait_ready()
+    with outage(tenants, cluster, agent) as catch_up:
+        proxy.cut()
+        try:
+            tenants.change()
+            control.compact()
+            control.restart_api_server(kill=True)
+        finally:
+            proxy.heal()
+        recoveries.add("410", catch_up())
 
 
 def test_half_open_streams_are_noticed(
