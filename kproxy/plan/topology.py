@@ -64,19 +64,22 @@ def select_endpoints(endpoints: tuple[Endpoint, ...], port: ServicePort, node_na
     hints, because = HintMode.NONE, "the cluster list is not used"
     any_usable = False
     if port.uses_cluster_endpoints:
-        ready = tuple(endpoint for endpoint in endpoints if endpoint.ready)
+        ready = _those(endpoints, [endpoint for endpoint in endpoints if endpoint.ready])
         hints, because = hint_mode(ready, node_name, zone)
-        cluster = tuple(endpoint for endpoint in ready if _hinted_here(endpoint, hints, node_name, zone))
+        cluster = ready
+        if hints is not HintMode.NONE:
+            cluster = tuple(endpoint for endpoint in ready if _hinted_here(endpoint, hints, node_name, zone))
         if not cluster:
-            cluster = tuple(endpoint for endpoint in endpoints if endpoint.usable_as_last_resort)
+            cluster = _those(endpoints, [endpoint for endpoint in endpoints if endpoint.usable_as_last_resort])
         any_usable = bool(cluster)
     if not port.uses_local_endpoints:
         return Selection(cluster, (), cluster, any_usable, hints, because)
     any_usable = any_usable or any(endpoint.ready or endpoint.usable_as_last_resort for endpoint in endpoints)
     # Hints never narrow the local list: a Local policy already says where the traffic stays.
-    local = tuple(endpoint for endpoint in endpoints if endpoint.local and endpoint.ready)
+    here = [endpoint for endpoint in endpoints if endpoint.local]
+    local = _those(endpoints, [endpoint for endpoint in here if endpoint.ready])
     if not local:
-        local = tuple(endpoint for endpoint in endpoints if endpoint.local and endpoint.usable_as_last_resort)
+        local = _those(endpoints, [endpoint for endpoint in here if endpoint.usable_as_last_resort])
     reachable = _union(cluster, local) if port.uses_cluster_endpoints else local
     return Selection(cluster, local, reachable, any_usable, hints, because)
 
@@ -90,9 +93,10 @@ def hint_mode(ready: tuple[Endpoint, ...], node_name: str, zone: str) -> tuple[H
         if any(node_name in endpoint.node_hints for endpoint in ready):
             return HintMode.SAME_NODE, ""
         because = f"no ready endpoint is hinted for node {node_name}"
-    if not any(endpoint.zone_hints for endpoint in ready):
+    hinted = [endpoint for endpoint in ready if endpoint.zone_hints]
+    if not hinted:
         return HintMode.NONE, because
-    if not all(endpoint.zone_hints for endpoint in ready):
+    if len(hinted) < len(ready):
         return HintMode.NONE, "a ready endpoint has no zone hint"
     if not zone:
         return HintMode.NONE, "the node has no zone label"
@@ -131,12 +135,13 @@ def _reason(endpoint: Endpoint, selection: Selection, port: ServicePort) -> Pass
     )
 
 
+def _those(endpoints: tuple[Endpoint, ...], chosen: list[Endpoint]) -> tuple[Endpoint, ...]:
+    """Return the chosen ones, as the same object where they are all: thousands of Services keep these lists."""
+    return endpoints if len(chosen) == len(endpoints) else tuple(chosen)
+
+
 def _hinted_here(endpoint: Endpoint, mode: HintMode, node_name: str, zone: str) -> bool:
-    if mode is HintMode.SAME_NODE:
-        return node_name in endpoint.node_hints
-    if mode is HintMode.SAME_ZONE:
-        return zone in endpoint.zone_hints
-    return True
+    return node_name in endpoint.node_hints if mode is HintMode.SAME_NODE else zone in endpoint.zone_hints
 
 
 def _union(cluster: tuple[Endpoint, ...], local: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:

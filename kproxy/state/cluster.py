@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from kproxy.errors import ObjectError
 from kproxy.kube import wire
 from kproxy.state.conflicts import ClaimIndex, describe
-from kproxy.state.endpoints import Endpoint, EndpointsByPort, merge_slices, service_of
+from kproxy.state.endpoints import Endpoint, ParsedSlice, merge_slices, parse_slice, service_of
 from kproxy.state.mirror import is_mirrored, mirror
 from kproxy.state.node import NodeInfo, node_info
 from kproxy.state.service_cidrs import ServiceCidrs
@@ -37,11 +37,10 @@ class ClusterState:
         self.invalid: dict[str, ObjectError] = {}
         self.node: NodeInfo = node_info(node_name, None, bind_address)
         self._service_cidrs = ServiceCidrs()
-        self._slices: dict[str, dict[str, wire.EndpointSlice]] = {}
+        self._slices: dict[str, dict[str, ParsedSlice]] = {}
         self._slice_service: dict[str, str] = {}
-        self._endpoints: dict[str, wire.Endpoints] = {}
+        self._mirrors: dict[str, dict[str, ParsedSlice]] = {}
         self._claims = ClaimIndex()
-        self._merged: dict[str, dict[Family, EndpointsByPort]] = {}
         # What there is to say about objects, each by Service; `remarks` counts how often any of it changed.
         self.remarks = 0
         self._warnings: dict[str, tuple[str, ...]] = {}
@@ -85,7 +84,7 @@ class ClusterState:
         service = self.services.get(key)
         if service is None or self._claims.lost(key) or family not in service.ports:
             return ()
-        by_port = self._endpoints_of(key).get(family, {})
+        by_port = merge_slices(self._slices_of(key), family)
         return tuple((port, by_port.get((port.name.port, port.name.protocol), ())) for port in service.ports[family])
 
     def problems(self) -> list[ObjectError]:
@@ -126,27 +125,30 @@ class ClusterState:
     def _slice(self, key: str, obj: wire.EndpointSlice | None) -> None:
         service = service_of(obj) if obj is not None else None
         before = self._slice_service.pop(key, None)
-        for name in {before, service} - {None}:
-            assert name is not None
-            self._touch_endpoints(name)
         if before is not None and before != service:
             self._slices[before].pop(key)
             if not self._slices[before]:
                 del self._slices[before]
+            self._endpoints_changed(before)
         if obj is not None and service is not None:
             self._slice_service[key] = service
-            self._slices.setdefault(service, {})[key] = obj
+            parsed = parse_slice(obj, self.node.name, mirrored=is_mirrored(obj))
+            self._slices.setdefault(service, {})[key] = parsed
+            self._endpoints_changed(service)
 
     def _endpoints_object(self, key: str, obj: wire.Endpoints | None) -> None:
-        self._touch_endpoints(key)
         if obj is None:
-            self._endpoints.pop(key, None)
+            self._mirrors.pop(key, None)
         else:
-            self._endpoints[key] = obj
+            slices = mirror(obj)
+            self._mirrors[key] = {name: parse_slice(slice_, self.node.name) for name, slice_ in slices.items()}
+        self._endpoints_changed(key)
 
-    def _touch_endpoints(self, service: str) -> None:
-        self._merged.pop(service, None)
-        self._remark(self._slice_warnings, service, None)
+    def _endpoints_changed(self, service: str) -> None:
+        slices = self._slices_of(service)
+        self._remark(
+            self._slice_warnings, service, tuple(line for name in sorted(slices) for line in slices[name].warnings)
+        )
         self._dirty.add(service)
 
     def _node(self, obj: wire.Node | None) -> None:
@@ -155,16 +157,11 @@ class ClusterState:
             self.node = info
             self._node_dirty = True
 
-    def _endpoints_of(self, service: str) -> dict[Family, EndpointsByPort]:
-        merged = self._merged.get(service)
-        if merged is None:
-            slices = self._slices.get(service, {})
-            if service in self._endpoints and all(is_mirrored(slice_) for slice_ in slices.values()):
-                slices = mirror(self._endpoints[service])
-            merged, warnings = merge_slices(slices, self.node.name)
-            self._merged[service] = merged
-            self._remark(self._slice_warnings, service, tuple(warnings))
-        return merged
+    def _slices_of(self, service: str) -> Mapping[str, ParsedSlice]:
+        slices = self._slices.get(service, {})
+        if service in self._mirrors and all(slice_.mirrored for slice_ in slices.values()):
+            return self._mirrors[service]
+        return slices
 
     def _remark(self, remarks: dict[str, V], key: str, remark: V | None) -> None:
         """Enter, replace or (None, or empty) remove what there is to say about a Service."""

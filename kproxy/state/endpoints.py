@@ -1,4 +1,4 @@
-"""EndpointSlices of one Service, merged: per port and family the endpoints, each once, sorted by "ip:port".
+"""EndpointSlices, parsed one by one and merged by Service: per port the endpoints, each once, sorted by "ip:port".
 
 Behaviour: kube-proxy's EndpointSlice cache. An endpoint in several slices collapses to one; a duplicate on this
 node wins, then one that is ready, then one that serves, then the slice that is first by name, so that the result
@@ -7,6 +7,7 @@ does not depend on the order of events (kube-proxy leaves the last two open).
 
 from __future__ import annotations
 
+from sys import intern
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,7 +17,7 @@ from kproxy.state.addresses import Family, parse_ip, with_port
 from kproxy.state.service import LABEL_HEADLESS, LABEL_PROXY_NAME, PROTOCOLS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from kproxy.kube import wire
 
@@ -33,7 +34,6 @@ class Endpoint(msgspec.Struct, frozen=True, gc=False):
     serving: bool = True
     terminating: bool = False
     local: bool = False
-    node_name: str = ""
     zone_hints: tuple[str, ...] = ()
     node_hints: tuple[str, ...] = ()
 
@@ -58,33 +58,50 @@ def service_of(slice_: wire.EndpointSlice) -> str | None:
     return f"{slice_.metadata.namespace or 'default'}/{service}"
 
 
-def merge_slices(
-    slices: Mapping[str, wire.EndpointSlice], node_name: str
-) -> tuple[dict[Family, EndpointsByPort], list[str]]:
-    """Merge all slices of one Service (by slice name).
+class ParsedSlice(msgspec.Struct, frozen=True, gc=False):
+    """What planning needs of a slice; the object itself need not be kept.
 
-    Returns the endpoints per family and port, and a line for each part that was ignored.
+    `family` is None for a slice that is not for a proxy (FQDN). `ports` has each port once, with its endpoints sorted.
+    `warnings` has a line for each part that was ignored. `mirrored` tells that it was itself made from Endpoints.
     """
-    found: dict[Family, dict[PortKey, dict[str, Endpoint]]] = {}
+
+    family: Family | None
+    ports: tuple[tuple[PortKey, tuple[Endpoint, ...]], ...] = ()
+    warnings: tuple[str, ...] = ()
+    mirrored: bool = False
+
+
+def parse_slice(slice_: wire.EndpointSlice, node_name: str, *, mirrored: bool = False) -> ParsedSlice:
+    """Parse a slice as the node of that name sees it."""
+    if slice_.address_type not in ("IPv4", "IPv6"):
+        return ParsedSlice(None, mirrored=mirrored)
     warnings: list[str] = []
-    for slice_name in sorted(slices):
-        slice_ = slices[slice_name]
-        if slice_.address_type not in ("IPv4", "IPv6"):
-            continue  # FQDN slices are not for a proxy
-        by_port = found.setdefault(Family(slice_.address_type), {})
-        endpoints = list(_addresses(slice_, warnings))
-        for key, number in _ports(slice_, warnings):
-            held = by_port.setdefault(key, {})
-            for ip, endpoint in endpoints:
-                made = _endpoint(ip, number, endpoint, node_name)
-                other = held.get(made.address)
-                if other is None or _rank(made) > _rank(other):
-                    held[made.address] = made
-    merged = {
-        family: {key: tuple(held[address] for address in sorted(held)) for key, held in by_port.items()}
-        for family, by_port in found.items()
-    }
-    return merged, warnings
+    endpoints = list(_addresses(slice_, warnings))
+    by_port: EndpointsByPort = {}
+    for key, number in _ports(slice_, warnings):
+        made = [_endpoint(ip, number, endpoint, node_name) for ip, endpoint in endpoints]
+        by_port[key] = _merged((*by_port.get(key, ()), *made))
+    return ParsedSlice(Family(slice_.address_type), tuple(by_port.items()), tuple(warnings), mirrored)
+
+
+def merge_slices(slices: Mapping[str, ParsedSlice], family: Family) -> EndpointsByPort:
+    """Merge all slices of one Service (by slice name): the endpoints of a family."""
+    found: EndpointsByPort = {}
+    for name in sorted(slices):
+        if slices[name].family is family:
+            for key, endpoints in slices[name].ports:
+                held = found.get(key)
+                found[key] = _merged((*held, *endpoints)) if held else endpoints
+    return found
+
+
+def _merged(endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
+    by_address = {endpoint.address: endpoint for endpoint in endpoints}
+    if len(by_address) < len(endpoints):
+        for endpoint in reversed(endpoints):
+            if _rank(endpoint) >= _rank(by_address[endpoint.address]):
+                by_address[endpoint.address] = endpoint
+    return tuple([by_address[address] for address in sorted(by_address)])
 
 
 def _ports(slice_: wire.EndpointSlice, warnings: list[str]) -> Iterable[tuple[PortKey, int]]:
@@ -94,7 +111,7 @@ def _ports(slice_: wire.EndpointSlice, warnings: list[str]) -> Iterable[tuple[Po
             warnings.append(f"EndpointSlice {one_line(slice_.metadata.name)}: ports[{index}]: no usable port; ignored")
             continue
         # An absent name is "", as the API server's defaulting makes it.
-        yield (port.name or "", protocol), port.port
+        yield (intern(port.name or ""), intern(protocol)), port.port
 
 
 def _addresses(slice_: wire.EndpointSlice, warnings: list[str]) -> Iterable[tuple[str, wire.Endpoint]]:
@@ -113,19 +130,17 @@ def _addresses(slice_: wire.EndpointSlice, warnings: list[str]) -> Iterable[tupl
 
 
 def _endpoint(ip: str, port: int, endpoint: wire.Endpoint, node_name: str) -> Endpoint:
+    local = bool(node_name) and endpoint.node_name == node_name
+    ready, serving, terminating = True, True, False
     conditions, hints = endpoint.conditions, endpoint.hints
-    return Endpoint(
-        address=with_port(ip, port),
-        ip=ip,
-        port=port,
-        ready=conditions is None or conditions.ready is not False,
-        serving=conditions is None or conditions.serving is not False,
-        terminating=conditions is not None and conditions.terminating is True,
-        local=bool(node_name) and endpoint.node_name == node_name,
-        node_name=endpoint.node_name or "",
-        zone_hints=tuple(hint.name for hint in hints.for_zones or ()) if hints else (),
-        node_hints=tuple(hint.name for hint in hints.for_nodes or ()) if hints else (),
-    )
+    if conditions is not None:
+        ready, serving = conditions.ready is not False, conditions.serving is not False
+        terminating = conditions.terminating is True
+    if hints is None:
+        return Endpoint(with_port(ip, port), ip, port, ready, serving, terminating, local)
+    zones = tuple(intern(hint.name) for hint in hints.for_zones or ())
+    nodes = tuple(intern(hint.name) for hint in hints.for_nodes or ())
+    return Endpoint(with_port(ip, port), ip, port, ready, serving, terminating, local, zones, nodes)
 
 
 def _rank(endpoint: Endpoint) -> tuple[bool, bool, bool]:

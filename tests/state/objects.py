@@ -8,9 +8,14 @@ import msgspec
 
 from kproxy.kube import wire
 from kproxy.sources.changes import Change
+from kproxy.state.addresses import FAMILIES
+from kproxy.state.endpoints import merge_slices, parse_slice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from kproxy.state.addresses import Family
+    from kproxy.state.endpoints import EndpointsByPort
 
 NODE = "node-a"
 OTHER_NODE = "node-b"
@@ -135,3 +140,13 @@ def here(obj: wire.KubeObject) -> Change:
 def gone(obj: wire.KubeObject) -> Change:
     """The news that an object is gone."""
     return Change(type(obj).__name__, wire.namespaced_name(obj), None)
+
+
+def merged(
+    slices: Mapping[str, wire.EndpointSlice], node: str = NODE
+) -> tuple[dict[Family, EndpointsByPort], list[str]]:
+    """The endpoints of all slices of one Service per family, and what was ignored."""
+    parsed = {name: parse_slice(slice_, node) for name, slice_ in slices.items()}
+    families = {slice_.family for slice_ in parsed.values()} - {None}
+    warnings = [line for name in sorted(parsed) for line in parsed[name].warnings]
+    return {family: merge_slices(parsed, family) for family in FAMILIES if family in families}, warnings

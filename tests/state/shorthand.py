@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from kproxy.state.addresses import Family
-from kproxy.state.endpoints import Endpoint, merge_slices
 from tests.state import objects
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from kproxy.kube import wire
+    from kproxy.state.endpoints import Endpoint
 
 PORT = 8080
 
@@ -57,7 +57,7 @@ def make_endpoints(words: str, family: Family = Family.IPV4) -> tuple[Endpoint, 
     """The endpoints of one port, as the state hands them to the planner."""
     made = [wire_endpoint(word, family) for word in words.split()]
     slice_ = objects.endpoint_slice("s", made, family=family, ports=[{"name": "", "port": PORT}])
-    by_family, warnings = merge_slices({"s": slice_}, objects.NODE)
+    by_family, warnings = objects.merged({"s": slice_})
     assert not warnings
     return by_family.get(family, {}).get(("", "TCP"), ())
 

@@ -9,7 +9,8 @@ import pytest
 
 from kproxy.kube import wire
 from kproxy.state.addresses import FAMILIES
-from kproxy.state.endpoints import Endpoint, EndpointsByPort, merge_slices, service_of
+from kproxy.state.endpoints import Endpoint, EndpointsByPort, service_of
+from tests.state import objects
 from tests.state.objects import HEADLESS, NODE, OTHER_NODE, PROXY_NAME, SERVICE_NAME, endpoint, endpoint_slice
 
 V4, V6 = FAMILIES
@@ -17,7 +18,7 @@ WEB = ("", "TCP")
 
 
 def merged(*slices: wire.EndpointSlice, node: str = NODE) -> tuple[EndpointsByPort, list[str]]:
-    by_family, warnings = merge_slices({slice_.metadata.name: slice_ for slice_ in slices}, node)
+    by_family, warnings = objects.merged({slice_.metadata.name: slice_ for slice_ in slices}, node)
     return by_family.get(V4, {}), warnings
 
 
@@ -75,9 +76,7 @@ def test_everything_that_is_read() -> None:
             ports=[{"name": "web", "port": 8080, "protocol": "UDP", "appProtocol": "h2c"}],
         )
     )
-    expected = Endpoint(
-        "10.0.0.1:8080", "10.0.0.1", 8080, local=True, node_name=NODE, zone_hints=("z1", "z2"), node_hints=(NODE,)
-    )
+    expected = Endpoint("10.0.0.1:8080", "10.0.0.1", 8080, local=True, zone_hints=("z1", "z2"), node_hints=(NODE,))
     assert by_port == {("web", "UDP"): (expected,)}
     assert warnings == []
 
@@ -125,7 +124,7 @@ def test_a_warning_is_one_line_whatever_the_name() -> None:
 
 @pytest.mark.parametrize("family", ["FQDN", "", "IPv5"])
 def test_other_address_types_are_not_for_a_proxy(family: str) -> None:
-    by_family, warnings = merge_slices({"s": endpoint_slice("s", [endpoint("web.example")], family=family)}, NODE)
+    by_family, warnings = objects.merged({"s": endpoint_slice("s", [endpoint("web.example")], family=family)}, NODE)
     assert (by_family, warnings) == ({}, [])
 
 
@@ -162,7 +161,7 @@ def test_families_are_kept_apart() -> None:
         "s4": endpoint_slice("s4", [endpoint("10.0.0.1")]),
         "s6": endpoint_slice("s6", [endpoint("FD00::1")], family="IPv6"),
     }
-    by_family, _ = merge_slices(slices, NODE)
+    by_family, _ = objects.merged(slices, NODE)
     assert {family: made[WEB][0].address for family, made in by_family.items()} == {
         V4: "10.0.0.1:8080",
         V6: "[fd00::1]:8080",
@@ -202,7 +201,7 @@ def test_the_order_of_slices_and_endpoints_does_not_matter() -> None:
     for order in itertools.permutations(parts):
         for flip in (False, True):
             slices = {name: endpoint_slice(name, made[::-1] if flip else made) for name, made in order}
-            results.append(merge_slices(slices, NODE))
+            results.append(objects.merged(slices, NODE))
     assert all(result == results[0] for result in results)
     assert [(e.address, e.local, e.ready) for e in results[0][0][V4][WEB]] == [
         ("10.0.0.1:8080", True, True),

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kproxy.state.addresses import FAMILIES
-from kproxy.state.endpoints import Endpoint, EndpointsByPort, merge_slices, service_of
+from kproxy.state.endpoints import Endpoint, EndpointsByPort, service_of
 from kproxy.state.mirror import LABEL_MANAGED_BY, MAX_PER_SUBSET, MIRRORING, is_mirrored, mirror
+from tests.state import objects
 from tests.state.objects import NODE, PROXY_NAME, endpoint_slice, endpoints_object
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ V4, V6 = FAMILIES
 
 
 def served(endpoints: wire.Endpoints) -> EndpointsByPort:
-    by_family, warnings = merge_slices(mirror(endpoints), NODE)
+    by_family, warnings = objects.merged(mirror(endpoints), NODE)
     assert warnings == []
     return by_family.get(V4, {})
 
@@ -61,7 +62,7 @@ def test_a_subset_of_both_families_makes_a_slice_for_each() -> None:
     subset = {"addresses": [{"ip": "10.0.0.1"}, {"ip": "FD00::1"}], "ports": [{"port": 80}]}
     slices = mirror(endpoints_object([subset]))
     assert sorted(slice_.address_type for slice_ in slices.values()) == ["IPv4", "IPv6"]
-    by_family, _ = merge_slices(slices, NODE)
+    by_family, _ = objects.merged(slices, NODE)
     assert by_family[V6]["", "TCP"][0].address == "[fd00::1]:80"
 
 
