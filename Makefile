@@ -36,6 +36,7 @@ bench: setup
 
 rules: setup
 	$(BIN)/python -m tests.rulebook
+	$(BIN)/python -m tests.monitoring
 
 setup: packages $(VENV)/.ready
 

@@ -40,15 +40,18 @@ def test_the_daemon_set_and_what_belongs_to_it(control: ControlPlane, kubectl: l
     ]
 
 
-def test_the_service_monitor(control: ControlPlane, kubectl: list[str]) -> None:
+def test_what_the_prometheus_operator_takes(control: ControlPlane, kubectl: list[str]) -> None:
     """With the Prometheus operator's own resource definitions."""
     definitions = str(peer("monitoring.yaml"))
     control.namespace.run(*kubectl, "apply", "--server-side", "-f", definitions)
     with control.api() as api:
         eventually(lambda: api.get(MONITORS).status == 200, "the API server serves ServiceMonitors")
     said = control.namespace.run(*kubectl, *APPLY, "-k", str(DEPLOY / "monitoring"))
-    assert [line.split()[0] for line in said.splitlines()] == [
+    names = [line.split()[0] for line in said.splitlines()]
+    assert names.pop(0).startswith("configmap/kproxy-dashboard-")
+    assert names == [
         "service/kproxy",
+        "prometheusrule.monitoring.coreos.com/kproxy",
         "servicemonitor.monitoring.coreos.com/kproxy",
     ]
 

@@ -9,6 +9,17 @@ program=$2
 flags="-s -w"
 case $program in
   etcd) module=etcd package=go.etcd.io/etcd/server/v3 ;;
+  prometheus | promtool)
+    # From Debian's package, unpacked: to install it would start a daemon.
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+    cd "$work"
+    echo "fetching $program" >&2
+    apt-get download -qq prometheus 2>/dev/null
+    dpkg -x prometheus_*.deb .
+    mv "usr/bin/$program" "$out/$program"
+    exit
+    ;;
   monitoring.yaml) module=monitoring package=sigs.k8s.io/controller-tools/cmd/controller-gen ;;
   *)
     module=kubernetes package=k8s.io/kubernetes/cmd/$program

@@ -14,6 +14,8 @@ import pytest
 HERE = Path(__file__).parent
 #: Built from Go modules: etcd/go.mod, kubernetes/go.mod, monitoring/go.mod.
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kubectl", "monitoring.yaml")
+#: From Debian's packages.
+PACKAGED = ("prometheus", "promtool")
 BUILD_TIMEOUT_S = 1800
 
 
@@ -43,10 +45,14 @@ def cache() -> Path:
 
 def why_not(*programs: str) -> str:
     """Why one of these programs cannot be had on this machine; empty when all can."""
-    if shutil.which("go"):
-        return ""
     missing = [program for program in programs if not (cache() / program).exists()]
-    return f"{' and '.join(missing)} must be built, and Go is not installed" if missing else ""
+    built = [program for program in missing if program not in PACKAGED]
+    if built and not shutil.which("go"):
+        return f"{' and '.join(built)} must be built, and Go is not installed"
+    packaged = [program for program in missing if program in PACKAGED]
+    if packaged and not shutil.which("apt-get"):
+        return f"{' and '.join(packaged)} must come from Debian's packages, and there is no apt-get"
+    return ""
 
 
 def peer(program: str) -> Path:
