@@ -1,4 +1,4 @@
-"""The alert rules as the Prometheus operator takes them: an object around the groups of rules/prometheus/kproxy.yaml."""
+"""The alert rules as the Prometheus operator takes them: an object around those of rules/prometheus/kproxy.yaml."""
 
 from __future__ import annotations
 
