@@ -53,13 +53,15 @@ _PADDING = (b"", b"\0\0\0", b"\0\0", b"\0")  # indexed by length modulo 4
 class Message(msgspec.Struct, frozen=True, gc=False):
     """One message as received, without its header; `body` has no padding.
 
-    A Struct and not a dataclass because a dump makes tens of thousands of them.
+    A Struct and not a dataclass because a dump makes tens of thousands of them. `port` is in an answer that of the
+    socket which asked, in a notification that of the socket which caused it.
     """
 
     type: int
     flags: int
     sequence: int
     body: bytes
+    port: int = 0
 
 
 class Ack(msgspec.Struct, frozen=True, gc=False):
@@ -85,10 +87,10 @@ def split_messages(datagram: bytes) -> Iterator[Message]:
     while offset < end:
         if end - offset < 16:
             raise MalformedMessage(f"netlink: {end - offset} bytes left over where a message header must be")
-        length, kind, flags, sequence, _port = _HEADER.unpack_from(datagram, offset)
+        length, kind, flags, sequence, port = _HEADER.unpack_from(datagram, offset)
         if not 16 <= length <= end - offset:
             raise MalformedMessage(f"netlink: message of length {length} in the last {end - offset} bytes")
-        yield Message(kind, flags, sequence, datagram[offset + 16 : offset + length])
+        yield Message(kind, flags, sequence, datagram[offset + 16 : offset + length], port)
         offset += (length + 3) & ~3
 
 

@@ -69,6 +69,12 @@ class NetlinkSocket:
     ) -> None:
         self.close()
 
+    @property
+    def port(self) -> int:
+        """Its address: what notifications name as the cause of a change (nlmsg_pid)."""
+        port: int = self._socket.getsockname()[0]
+        return port
+
     def close(self) -> None:
         """Close the socket; more than once is harmless."""
         self._socket.close()

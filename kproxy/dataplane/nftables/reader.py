@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 _ATTEMPTS = 10
 
 
+def current_generation(socket: NetlinkSocket) -> int:
+    """Return the generation of nftables, which every transaction of anybody raises by one. Raises `KernelError`."""
+    return read_generation(socket.request(generation_request()))
+
+
 def read_table(socket: NetlinkSocket, family: Family, name: str) -> Snapshot | None:
     """Return the table as it is, everything in it from one generation; None when there is none.
 
@@ -32,12 +37,12 @@ def read_table(socket: NetlinkSocket, family: Family, name: str) -> Snapshot | N
     Raises `KernelError` too where the kernel refuses.
     """
     for _ in range(_ATTEMPTS):
-        generation = read_generation(socket.request(generation_request()))
+        generation = current_generation(socket)
         try:
             listing = _list_table(socket, family, name)
         except DumpInterrupted:
             continue
-        if read_generation(socket.request(generation_request())) == generation:
+        if current_generation(socket) == generation:
             return None if listing is None else listing.snapshot(generation)
     raise KernelError(
         f"read table {FAMILY_WORDS[family]} {name}: something changes nftables all the time",

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 
 from kproxy.netlink.nftables.batch import Batch
 from kproxy.netlink.nftables.faults import GenerationClash, OutcomeUnknown, TransactionRefused
+from kproxy.plan.nftables.transaction import AddElements, DeleteElements
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kproxy.dataplane.nftables.watch import TableWatch
     from kproxy.netlink.errors import NetlinkRefused
     from kproxy.netlink.nftables.faults import Fault
     from kproxy.netlink.socket import NetlinkSocket
-    from kproxy.plan.nftables.transaction import Transaction
+    from kproxy.plan.nftables.transaction import Operation, Transaction
 
 _AGAIN = frozenset({errno.EINTR, errno.EAGAIN})
 _ATTEMPTS = 5
@@ -38,6 +40,24 @@ def commit(socket: NetlinkSocket, transaction: Transaction, *, generation: int |
             raise GenerationClash
         if not codes <= _AGAIN or attempt == _ATTEMPTS - 1:
             raise TransactionRefused(_name_elements(socket, transaction, batch, outcomes))
+
+
+def commit_watched(
+    socket: NetlinkSocket, transaction: Transaction, watch: TableWatch, *, generation: int | None = None
+) -> None:
+    """Do what `commit` does, known to `watch` as our own doing."""
+    elements = sum(_count(operation) for operation in transaction.operations)
+    with watch.committing(socket, elements):
+        commit(socket, transaction, generation=generation)
+
+
+def _count(operation: Operation) -> int:
+    match operation:
+        case AddElements(_, elements):
+            return len(elements)
+        case DeleteElements(_, keys):
+            return len(keys)
+    return 0
 
 
 def _name_elements(

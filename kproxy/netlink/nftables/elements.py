@@ -233,6 +233,12 @@ def _chunks(elements: Iterable[bytes]) -> Iterator[Chunk]:
         yield len(chunk), b"".join(chunk)
 
 
+def keys_of(elements: bytes) -> Iterator[bytes]:
+    """Yield the keys in a list, of an interval its start; of a catch-all element b"". Raises `MalformedMessage`."""
+    for item in _items(elements):
+        yield attribute_map(attribute_map(item).get(_KEY, b"")).get(wire.DATA_VALUE, b"")
+
+
 def _comment(text: bytes) -> bytes:
     return attribute(_USERDATA, bytes((userdata.COMMENT, len(text) + 1)) + text + b"\0")
 
