@@ -27,7 +27,6 @@ _SOL_NETLINK, _ADD_MEMBERSHIP, _DROP_MEMBERSHIP = 270, 1, 2
 _SO_ATTACH_FILTER, _SO_RCVBUFFORCE = 26, 33
 
 _DATAGRAM = 1 << 16
-_ROOM = 8 << 20
 _AT_ONCE = 64
 _MANY = 500
 _SOCKETS = 8
@@ -38,10 +37,11 @@ class TableWatch:
 
     It belongs to the network namespace of the thread that makes it. `fileno()` becomes readable when somebody else
     changed nftables, for an event loop; `changes()` takes that up. Our own transactions don't wake it, provided that
-    they are committed inside `committing`. Raises `KernelError` when there is no such socket.
+    they are committed inside `committing`. `room` is what may wait to be taken up, in bytes of the kernel's memory.
+    Raises `KernelError` when there is no such socket.
     """
 
-    def __init__(self, table: str) -> None:
+    def __init__(self, table: str, *, room: int = 8 << 20) -> None:
         self._foreign = ForeignChanges(table)
         self._own_ports: list[int] = []
         self._lock = threading.Lock()
@@ -52,7 +52,7 @@ class TableWatch:
                 socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, NETLINK_NETFILTER
             )
             self._socket.bind((0, 0))
-            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _ROOM)
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, room)
             self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, GROUP)
         except OSError as error:
             raise KernelError(f"watch nftables: {error.strerror}") from None

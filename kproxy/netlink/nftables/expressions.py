@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from kproxy.netlink.message import attribute, attribute_map, nested, split_attributes
+from kproxy.netlink.message import NESTED, attribute, attribute_map, nested, split_attributes
 from kproxy.netlink.nftables import wire
 from kproxy.plan.nftables import expressions as x
 from kproxy.state.addresses import Family
@@ -48,6 +48,8 @@ class _Codec(NamedTuple):
 
     write: Callable[[Any], bytes | None]
     read: Callable[[bytes], Any]
+    mark: int = 0
+    """NESTED where the value is an attribute itself."""
 
 
 _NEEDED = object()
@@ -122,7 +124,7 @@ _REGISTER = _Codec(
 _OPTIONAL_REGISTER = _optional(_REGISTER)
 _NUMBER = _Codec(_u32, wire.read_u32)
 _NAME = _Codec(lambda text: text.encode() + b"\0", wire.read_name)
-_DATA = _Codec(lambda value: attribute(wire.DATA_VALUE, value), _read_data)
+_DATA = _Codec(lambda value: attribute(wire.DATA_VALUE, value), _read_data, NESTED)
 _MILLISECONDS = _Codec(lambda value: value.to_bytes(8) if value else None, wire.read_u64)
 
 
@@ -297,7 +299,10 @@ def _write(expression: x.Expression, family: Family) -> bytes:
     else:
         layout = _BY_TYPE[family][type(expression)]
         name = layout.name
-        values = [(field.kind, field.codec.write(getattr(expression, field.name))) for field in layout.fields]
+        values = [
+            (field.kind | field.codec.mark, field.codec.write(getattr(expression, field.name)))
+            for field in layout.fields
+        ]
         values += [(derived.kind, derived.write(expression)) for derived in layout.derived]
         content = b"".join(attribute(kind, value) for kind, value in values if value is not None)
     return nested(

@@ -55,7 +55,7 @@ TCP, UDP = bytes([6]), bytes([17])
 SADDR = {Family.IPV4: IP_SADDR, Family.IPV6: IP6_SADDR}
 DADDR = {Family.IPV4: IP_DADDR, Family.IPV6: IP6_DADDR}
 WORDS = {Family.IPV4: "ip", Family.IPV6: "ip6"}
-ADDRESSES = {Family.IPV4: ("10.96.0.10", "10.180.0.1"), Family.IPV6: ("fd00:96::10", "fd00:180::1")}
+ADDRESSES = {Family.IPV4: ("10.96.0.10", "10.180.0.1"), Family.IPV6: ("fd00:96::10", "fd00:18::1")}
 
 
 def ip(text: str) -> bytes:
