@@ -23,7 +23,7 @@ RINGS = {
         kproxy.sources.own_node kproxy.sources.troubles
         kproxy.sources.yaml_lines kproxy.sources.yaml_reader kproxy.sources.yaml_scalars
         kproxy.dns.codes kproxy.dns.names kproxy.dns.records kproxy.dns.zone_config kproxy.dns.services
-        kproxy.dns.slices kproxy.dns.holdings kproxy.dns.service_answers kproxy.dns.zone
+        kproxy.dns.slices kproxy.dns.holdings kproxy.dns.service_answers kproxy.dns.zone kproxy.dns.proc_net
     """,
     # Bytes in, events out.
     "sans-IO": """
@@ -35,10 +35,12 @@ RINGS = {
         kproxy.netlink.nftables
         kproxy.health.answer kproxy.health.bind kproxy.health.proxier kproxy.health.service
         kproxy.dns.query kproxy.dns.reply kproxy.dns.upstream kproxy.dns.forward kproxy.dns.responder
+        kproxy.dns.resolv_conf kproxy.dns.cache kproxy.dns.feed kproxy.dns.programming kproxy.dns.resolver
+        kproxy.dns.stream kproxy.dns.tally
     """,
     # Sockets, processes, files, time.
     "shell": """
-        kproxy.config kproxy.config_watch kproxy.rulebook kproxy.notices kproxy.supervisor
+        kproxy.config kproxy.config_watch kproxy.logs kproxy.rulebook kproxy.notices kproxy.supervisor
         kproxy.kube.client kproxy.kube.credentials
         kproxy.sources.directory kproxy.sources.files kproxy.sources.folder kproxy.sources.watch
         kproxy.sources.kubernetes
@@ -46,6 +48,7 @@ RINGS = {
         kproxy.health.accept kproxy.health.http kproxy.health.listen kproxy.health.request kproxy.health.server
         kproxy.health.service_listeners kproxy.health.shared
         kproxy.metrics
+        kproxy.dns.server
     """,
     # What a user starts.
     "wiring": "kproxy.agent kproxy.syncer kproxy.cli kproxy.__main__",
