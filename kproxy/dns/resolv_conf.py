@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 
 from kproxy.dns.resolver import Upstream
@@ -26,9 +27,8 @@ def name_servers(text: str) -> list[str]:
 def parse_upstream(text: str, *, field: str) -> Upstream:
     """Read an upstream: IP, IP:PORT or [IPv6]:PORT. Raises `ConfigError` naming `field`."""
     host, port = text, "53"
-    if text.startswith("["):
-        host, _, rest = text[1:].partition("]")
-        port = rest.removeprefix(":") or "53"
+    if match := re.fullmatch(r"\[(.+)\](?::(.+))?", text):
+        host, port = match[1], match[2] or "53"
     elif text.count(":") == 1:
         host, _, port = text.partition(":")
     try:

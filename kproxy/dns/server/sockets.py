@@ -99,9 +99,7 @@ def _error(error: OSError, address: BindAddress, protocol: str) -> ServerError:
             who = _process(holder.inode) if holder else ""
             return ServerError(f"{what}: it is taken{who}", remedy="stop that, or listen on another address")
         case errno.EADDRNOTAVAIL:
-            return ServerError(
-                f"{what}: no interface of this node has the address", remedy="add it, or use --dns-node-local"
-            )
+            return ServerError(f"{what}: no interface of this node has the address", remedy="add it to one")
         case errno.EACCES | errno.EPERM:
             return ServerError(
                 f"{what}: {os.strerror(error.errno)}", remedy="ports below 1024 need CAP_NET_BIND_SERVICE"
