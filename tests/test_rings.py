@@ -27,6 +27,7 @@ RINGS = {
     """,
     # Bytes in, events out.
     "sans-IO": """
+        kproxy.events.event kproxy.events.series kproxy.events.outbox
         kproxy.kube.backoff kproxy.kube.holding kproxy.kube.recovery kproxy.kube.reflector kproxy.kube.remedies
         kproxy.kube.requests
         kproxy.kube.stream
@@ -41,6 +42,7 @@ RINGS = {
     # Sockets, processes, files, time.
     "shell": """
         kproxy.config kproxy.config_watch kproxy.logs kproxy.rulebook kproxy.notices kproxy.supervisor
+        kproxy.events.log kproxy.events.sender
         kproxy.kube.client kproxy.kube.credentials
         kproxy.sources.directory kproxy.sources.files kproxy.sources.folder kproxy.sources.watch
         kproxy.sources.kubernetes
@@ -55,7 +57,7 @@ RINGS = {
 }
 
 #: Packages with modules of several rings: their `__init__` runs with each of them, so it imports nothing.
-PACKAGES = {"kproxy", "kproxy.kube", "kproxy.sources", "kproxy.netlink", "kproxy.health", "kproxy.dns"}
+PACKAGES = {"kproxy", "kproxy.kube", "kproxy.sources", "kproxy.netlink", "kproxy.health", "kproxy.dns", "kproxy.events"}
 
 #: All that the two inner rings may import besides each other. No asyncio, socket, subprocess, threading, time, os ...
 INNER_LIBRARIES = {
