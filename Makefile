@@ -14,7 +14,7 @@ help:
 	@echo "make uml     only the tests that run in User-Mode Linux: the flow table with SCTP, and IPVS"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   the figures, beside the tools' own"
-	@echo "make rules   write the worked examples of rules/ again"
+	@echo "make rules   write again what is generated: worked examples, the reference of settings, operator objects"
 
 demo: setup
 	@$(BIN)/python -m examples.demo
@@ -37,6 +37,7 @@ bench: setup
 rules: setup
 	$(BIN)/python -m tests.rulebook
 	$(BIN)/python -m tests.monitoring
+	$(BIN)/python -m tests.docs
 
 setup: packages $(VENV)/.ready
 

@@ -10,6 +10,7 @@ import yaml
 
 from kproxy.settings.document import read_settings
 from tests.controlplane.control_plane import ADMIN_TOKEN
+from tests.docs.commands import commands
 from tests.lab.agent import eventually
 from tests.peers import peer, require
 
@@ -54,6 +55,45 @@ def test_what_the_prometheus_operator_takes(control: ControlPlane, kubectl: list
         "prometheusrule.monitoring.coreos.com/kproxy",
         "servicemonitor.monitoring.coreos.com/kproxy",
     ]
+
+
+def test_the_commands_of_the_page(control: ControlPlane, kubectl: list[str]) -> None:
+    """docs/install.md, as written, but that nothing is stored."""
+    programs = str(Path(kubectl[0]).parent)
+    for command in commands("install.md", "in a cluster"):
+        words = f"cd {DEPLOY.parent} && PATH={programs}:$PATH {command} --dry-run=server {kubectl[1]}"
+        assert "(server dry run)" in control.namespace.run("sh", "-c", words)
+
+
+def test_kubeadm_s_kube_proxy_gets_another_image(control: ControlPlane, kubectl: list[str]) -> None:
+    """A DaemonSet as kubeadm makes it takes the one command of docs/install.md."""
+    (command,) = commands("install.md", "in a cluster with kubeadm's kube-proxy")
+    words = [
+        "/usr/local/bin/kube-proxy",
+        "--config=/var/lib/kube-proxy/config.conf",
+        "--hostname-override=$(NODE_NAME)",
+    ]
+    container = {
+        "name": "kube-proxy",
+        "image": "kube-proxy:v1.36.3",
+        "command": ["/usr/local/bin/" + words[0], *words[1:]],
+    }
+    labels = {"k8s-app": "kube-proxy"}
+    made = {
+        "metadata": {"name": "kube-proxy", "namespace": "kube-system"},
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
+        },
+    }
+    with control.api() as api:
+        path = "/apis/apps/v1/namespaces/kube-system/daemonsets"
+        api.post(path, made).checked()
+        control.namespace.run(kubectl[0], kubectl[1], *command.split()[1:])
+        changed = api.get(f"{path}/kube-proxy").checked()["spec"]["template"]["spec"]["containers"][0]
+        api.request("DELETE", f"{path}/kube-proxy")
+    assert changed["image"] == "kproxy:0.1.0"
+    assert changed["command"] == container["command"]
 
 
 def test_an_unknown_field_would_be_noticed(control: ControlPlane, kubectl: list[str], tmp_path: Path) -> None:

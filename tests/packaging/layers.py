@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.packaging.dockerfile import Step
 
 if TYPE_CHECKING:
@@ -25,17 +27,13 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 SUITES = {"debian:bookworm-slim": "bookworm"}
 TIMEOUT_S = 900
-#: What the network is reached by; read-only, and gone with the step.
-BORROWED = ("/etc/resolv.conf", "/etc/ssl/certs", "/usr/local/share/ca-certificates")
-PIP = (
-    "PIP_INDEX_URL",
-    "PIP_EXTRA_INDEX_URL",
-    "PIP_FIND_LINKS",
-    "PIP_CERT",
-    "SSL_CERT_FILE",
-    "http_proxy",
-    "https_proxy",
+#: How this machine reaches package registries; lent to a step, and gone with it.
+RESOLVER, AUTHORITIES, LENT_AUTHORITIES = (
+    "/etc/resolv.conf",
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/run/authorities.crt",
 )
+PIP = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "http_proxy", "https_proxy")
 
 
 class BuildFailed(RuntimeError):
@@ -52,7 +50,7 @@ def build(image: Image) -> list[Path]:
     """Return the layers of the last stage, the lowest first. Raises BuildFailed."""
     built: dict[str, list[Path]] = {}
     for stage in image.stages:
-        layers = [_debian(SUITES[stage.base])]
+        layers = [debian(SUITES[stage.base])]
         key = layers[0].name
         for step in stage.steps:
             if step.name == "ENV":
@@ -61,6 +59,21 @@ def build(image: Image) -> list[Path]:
             layers.append(_layer(key, step, layers, built))
         built[stage.name] = layers
     return built[image.stages[-1].name]
+
+
+def require() -> None:
+    """For fixtures: skip the test where the tools are missing, and fail it in CI, where everything runs."""
+    missing = " and ".join(tool for tool in ("debootstrap", "systemd-nspawn") if not shutil.which(tool))
+    if missing and os.environ.get("CI", "") not in ("", "false"):
+        pytest.fail(f"in CI every test runs: {missing} must be installed", pytrace=False)
+    if missing:
+        pytest.skip(f"NOT RUN: {missing} must be installed")
+
+
+def copy(*sources: str, to: str, below: Sequence[Path]) -> Path:
+    """Return a layer with files of the repository, or the content of one directory of it."""
+    step = Step("COPY", " ".join((*sources, to)), (*sources, to))
+    return _layer(_key(below[-1].name, step, {}), step, below, {})
 
 
 def layer(name: str, command: str, below: Sequence[Path]) -> Path:
@@ -90,7 +103,8 @@ def _files(path: Path) -> list[Path]:
     return sorted(one for one in path.rglob("*") if one.is_file() and "__pycache__" not in one.parts)
 
 
-def _debian(suite: str) -> Path:
+def debian(suite: str) -> Path:
+    """Return the lowest layer: Debian's smallest system."""
     path = cache() / f"debian-{suite}"
     if not path.exists():
         with _making(path) as making:
@@ -124,12 +138,11 @@ def _run_step(step: Step, below: Sequence[Path], making: Path) -> None:
     """In a chroot of the layers, with the network and the package clients' settings of this machine."""
     work = making.with_name(f"{making.name}.work")
     work.mkdir()
-    borrowed = [path for path in BORROWED if Path(path).exists()]
-    binds = [f'if [ -e "$root{path}" ]; then mount --bind -o ro {path} "$root{path}"; fi' for path in borrowed]
     settings = [f"{name}={shlex.quote(os.environ[name])}" for name in PIP if name in os.environ]
     index = _run(["sh", "-c", "pip config get global.index-url 2>/dev/null || true"]).strip()
     if index and "PIP_INDEX_URL" not in os.environ:
         settings.append(f"PIP_INDEX_URL={shlex.quote(index)}")
+    settings += [f"{name}={LENT_AUTHORITIES}" for name in ("PIP_CERT", "SSL_CERT_FILE")]
     environment = " ".join(
         ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "DEBIAN_FRONTEND=noninteractive", *settings]
     )
@@ -137,7 +150,8 @@ def _run_step(step: Step, below: Sequence[Path], making: Path) -> None:
         "root=$(mktemp -d)",
         f'mount -t overlay overlay -o {shlex.quote(overlay(below, making, work))} "$root"',
         'mount -t proc proc "$root/proc"; mount --bind /dev "$root/dev"',
-        *binds,
+        f'mount --bind -o ro {RESOLVER} "$root{RESOLVER}"',
+        f'touch "$root{LENT_AUTHORITIES}"; mount --bind -o ro {AUTHORITIES} "$root{LENT_AUTHORITIES}"',
         f'status=0; env -i {environment} chroot "$root" /bin/sh -c {shlex.quote(step.text)} || status=$?',
         'umount -l "$root"; rmdir "$root"; exit $status',
     ]
