@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from kproxy.errors import ConfigError, ConfigErrors
 from kproxy.health.bind import parse_bind
 from kproxy.plan.local_traffic import DetectLocalMode, LocalSettings
-from kproxy.plan.node_ports import parse_node_port_addresses
+from kproxy.plan.node_ports import PRIMARY, parse_node_port_addresses
 from kproxy.plan.sysctls import ConntrackSettings
 from kproxy.state.addresses import Family, parse_cidr, parse_ip
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MODES = ("iptables",)
+MODES = ("iptables", "nftables")
 GATE_EXTERNAL_IPS = "AllowServiceExternalIPs"
 KUBE_PROXY_MODES = ("iptables", "ipvs", "nftables")
 _INTERFACE = re.compile(r"[^\s/+!\"'\\]+\Z")
@@ -77,19 +77,20 @@ def build_config(values: Mapping[str, Any], names: Mapping[str, str] | None = No
     take = problems.take
     no_gates: dict[str, bool] = {}
     gates = take(lambda: _gates(get("feature_gates", ())), no_gates)
+    mode = take(lambda: _mode(get("proxy_mode", "")), "")
     config = Config(
         node_name=take(lambda: _node_name(get("hostname_override", "")), ""),
         manifests=Path(str(get("manifests"))) if get("manifests") else None,
         kubeconfig=Path(str(get("kubeconfig"))) if get("kubeconfig") else None,
         master=get("master", ""),
-        proxy_mode=take(lambda: _mode(get("proxy_mode", "")), ""),
+        proxy_mode=mode,
         iptables_variant=get("iptables_variant", "auto"),
         bind_address=take(lambda: _bind_address(get("bind_address", "")), ""),
         healthz_bind_address=take(lambda: _listen(values, "healthz", 10256), ""),
         metrics_bind_address=take(lambda: _listen(values, "metrics", 10249), ""),
         bind_address_hard_fail=get("bind_address_hard_fail", False),
         local=take(lambda: _local(values), LocalSettings()),
-        node_port_addresses=take(lambda: _node_port_addresses(get("nodeport_addresses", ())), ()),
+        node_port_addresses=take(lambda: _node_port_addresses(get("nodeport_addresses", ()), mode), ()),
         masquerade_all=get("masquerade_all", False),
         masquerade_bit=take(lambda: settings.number("iptables_masquerade_bit", 14, 0, 31), 0),
         localhost_node_ports=get("iptables_localhost_nodeports", True),
@@ -251,10 +252,10 @@ def _cluster_cidrs(texts: tuple[str, ...]) -> tuple[tuple[Family, str], ...]:
     return tuple(cidrs.items())
 
 
-def _node_port_addresses(texts: tuple[str, ...]) -> tuple[str, ...]:
-    """Check the values; what `primary` stands for is known only when the Node is."""
+def _node_port_addresses(texts: tuple[str, ...], mode: str) -> tuple[str, ...]:
+    """Check the values; what `primary`, the nftables mode's default, stands for is known only when the Node is."""
     parse_node_port_addresses(texts, {})
-    return texts
+    return texts or ((PRIMARY,) if mode == "nftables" else ())
 
 
 def _gates(texts: tuple[str, ...]) -> dict[str, bool]:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from kproxy.dataplane import conntrack
 from kproxy.dataplane.address_watch import AddressWatch
 from kproxy.errors import KernelError, ObjectError
-from kproxy.events.event import health_check_failed
 from kproxy.health.service import desired_listeners
 from kproxy.health.service_listeners import ServiceHealthListeners
 from kproxy.plan.family import FamilyPlan
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
     from kproxy.config import Config
     from kproxy.dataplane.mode import Proxier, Synced
-    from kproxy.events.log import EventLog
     from kproxy.health.shared import ProxierHealth
     from kproxy.metrics.family import SyncKind
     from kproxy.metrics.registry import Metrics
@@ -46,14 +44,12 @@ class Syncer:
         proxiers: Sequence[Proxier],
         health: ProxierHealth,
         metrics: Metrics,
-        events: EventLog,
     ) -> None:
         self._config = config
         self._state = state
         self._proxiers = proxiers
         self._health = health
         self._metrics = metrics
-        self._events = events
         self._watch: AddressWatch | None = None
         self._addresses: Mapping[Family, tuple[str, ...]] = {}
         self._listeners: ServiceHealthListeners | None = None
@@ -122,7 +118,8 @@ class Syncer:
             planned = plan.update(self._state, dirty)
             self._listeners_due |= planned.health_checks
             if node_changed or addresses_changed:
-                proxier.configure(node, self._addresses[proxier.family])
+                family = proxier.family
+                proxier.configure(node, self._addresses[family], self._state.service_cidrs[family])
             # What the kernel refused is tried again whenever something about it changes.
             changed = planned.services + [key for key in dirty if key in proxier.refused]
             for key in changed:
@@ -144,8 +141,6 @@ class Syncer:
             self._listeners = ServiceHealthListeners(self._health, addresses=restricted)
         plans = self._plans.values()
         failures = self._listeners.sync(desired_listeners(wish for plan in plans for wish in plan.service_health()))
-        for failure in failures:
-            self._events.record(health_check_failed(*failure.service, self._config.node_name, str(failure.error)))
         self._listeners_due = bool(failures)
 
     async def _sync_family(self, proxier: Proxier, full: bool, services: int) -> bool:
@@ -171,9 +166,7 @@ class Syncer:
         metrics = self._metrics.family(family)
         metrics.observe_sync(kind, seconds)
         if error.while_writing:
-            metrics.iptables_restore_failures.inc()
-            if kind == "partial":
-                metrics.iptables_partial_restore_failures.inc()
+            metrics.count_write_failure(kind)
 
     def _failed(self, family: Family, error: KernelError) -> None:
         self._health.failed(family, time.monotonic())
@@ -199,6 +192,7 @@ class Syncer:
             gauge.set(counts.get(table, 0))
         for table, gauge in metrics.iptables_rules_last_sync.items():
             gauge.set(synced.rules_written.get(table, 0))
+        metrics.nftables_cleanup_failures.inc(synced.cleanup_failures)
         internal, external = self._plans[family].no_local_endpoints()
         metrics.no_local_endpoints["internal"].set(internal)
         metrics.no_local_endpoints["external"].set(external)

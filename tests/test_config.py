@@ -85,6 +85,12 @@ def test_local_traffic(values: dict[str, Any], local: LocalSettings) -> None:
     assert build(**values).local == local
 
 
+def test_nftables_mode_serves_node_ports_on_the_primary_address() -> None:
+    assert build(proxy_mode="nftables").node_port_addresses == ("primary",)
+    assert build(proxy_mode="nftables", nodeport_addresses=("10.0.0.0/8",)).node_port_addresses == ("10.0.0.0/8",)
+    assert build(proxy_mode="iptables").node_port_addresses == ()
+
+
 # The deprecated port flags.
 
 BIND: list[tuple[str, int | None, str]] = [
@@ -140,7 +146,7 @@ def test_edges_that_are_taken(values: dict[str, Any]) -> None:
 REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("--hostname-override", {"hostname_override": "  "}),
     ("--proxy-mode", {"proxy_mode": "ipvs"}),
-    ("--proxy-mode", {"proxy_mode": "nftables"}),
+    ("--proxy-mode", {"proxy_mode": "ipvs"}),
     ("--proxy-mode", {"proxy_mode": "Iptables"}),
     ("--proxy-mode", {"proxy_mode": "kernelspace"}),
     ("--bind-address", {"bind_address": "node-a"}),

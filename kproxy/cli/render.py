@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from kproxy.cli.flags import OWN_FLAGS, SETTINGS, UNUSED, flag_options, flatten, verbosity_option
-from kproxy.config import Config, build_config
-from kproxy.dataplane.iptables.ruleset_for import configure, new_ruleset
+from kproxy.config import build_config
 from kproxy.errors import ConfigError
+from kproxy.modes import mode
 from kproxy.plan.family import FamilyPlan
 from kproxy.plan.reasons import reasons
 from kproxy.sources.directory import ManifestDirectory
@@ -27,8 +27,9 @@ def render(ip_family: str, **values: Any) -> None:
     """Print what would reach the kernel for a directory of manifests. Needs no privileges and changes nothing.
 
     Comments say what is handed to DNS, which endpoints are passed over, and what is refused, each with the reason.
-    The output is input of `iptables-restore --noflush` (`ip6tables-restore` with --ip-family ipv6). Objects that are
-    refused are named on standard error; the exit code is 0 all the same, as the others go on.
+    The output is input of `iptables-restore --noflush` (`ip6tables-restore` with --ip-family ipv6), in nftables mode of
+    `nft -f`. Objects that are refused are named on standard error; the exit code is 0 all the same, as the others go
+    on.
     """
     config = build_config(flatten(values))
     if config.manifests is None:
@@ -48,13 +49,4 @@ def render(ip_family: str, **values: Any) -> None:
     for key in sorted(plan.intents):
         for line in (line for intent in plan.intents[key] for line in reasons(intent)):
             click.echo(f"# {line}")
-    click.echo(render_iptables(config, state, plan), nl=False)
-
-
-def render_iptables(config: Config, state: ClusterState, plan: FamilyPlan) -> str:
-    """Return the iptables-restore input that a first sync would write into an empty kernel."""
-    ruleset = new_ruleset(config, plan.family)
-    configure(ruleset, config, state.node, (state.node.ips[plan.family],))
-    for key, intents in plan.intents.items():
-        ruleset.set_service(key, intents, plan.health_check_node_port(key))
-    return ruleset.difference()[0].text
+    click.echo(mode(config.proxy_mode).render(config, state, plan), nl=False)

@@ -10,12 +10,12 @@ import click
 
 from kproxy.cli.cleanup import clean_up
 from kproxy.cli.flags import OWN_FLAGS, SETTINGS, UNUSED, config_option, flag_options, verbosity_option
+from kproxy.cli.logs import set_up_logging
 from kproxy.cli.settings import gather
 from kproxy.cli.values import BOOLEAN
 from kproxy.cli.version import version_text
 from kproxy.config import build_config
 from kproxy.errors import ConfigError
-from kproxy.logs import set_up_logging
 from kproxy.settings.written import configz, write_settings
 
 
@@ -50,10 +50,10 @@ def run(context: click.Context, /, **values: Any) -> None:
         log.warning("feature gate %s has no effect in kproxy", gate)
     # Late: the agent pulls in every part of the program, which `render` and `version` can do without.
     from kproxy.agent import run_agent
-    from kproxy.dataplane.iptables.start import set_sysctls
+    from kproxy.modes import mode
 
     if values["init_only"]:
-        set_sysctls(config)
+        mode(config.proxy_mode).set_sysctls(config)
         return
     run_agent(replace(config, configz=configz(merged.values, merged.origins)))
 

@@ -21,6 +21,8 @@ class Synced(NamedTuple):
     deleted: int
     rules_written: Mapping[str, int]
     """By table, where the mode has rules."""
+    cleanup_failures: int = 0
+    """What nobody needs any more, and could not be deleted yet."""
 
     @property
     def changed_anything(self) -> bool:
@@ -43,8 +45,11 @@ class Proxier(Protocol):
     def unsupported(self) -> Mapping[str, str]:
         """What this kernel can't do ("SCTP", "session affinity"), with the reason."""
 
-    def configure(self, node: NodeInfo, addresses: tuple[str, ...]) -> None:
-        """Take over what is known of the node; `addresses` are its local ones of this family."""
+    def configure(self, node: NodeInfo, addresses: tuple[str, ...], service_cidrs: tuple[str, ...] = ()) -> None:
+        """Take over what is known of the node.
+
+        `addresses` are its local ones, `service_cidrs` the ranges of the cluster's clusterIPs, of this family.
+        """
 
     def set_service(self, key: str, intents: Iterable[PortIntent], health_check_node_port: int) -> None:
         """Enter, replace or (without intents) remove a Service; the kernel hears of it at the next sync."""

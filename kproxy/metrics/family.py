@@ -36,6 +36,9 @@ class FamilyMetrics:
     """Rules written by the last sync."""
     iptables_restore_failures: Counter
     iptables_partial_restore_failures: Counter
+    nftables_sync_failures: Counter
+    nftables_cleanup_failures: Counter
+    """Chains that nobody uses any more and that could not be deleted at once."""
     conntrack_sync_duration: Histogram
     conntrack_deleted_entries: Counter
 
@@ -43,3 +46,10 @@ class FamilyMetrics:
         """Record the duration of a sync, whether it succeeded or not."""
         self.sync_duration.observe(seconds)
         self.sync_duration_by_kind[kind].observe(seconds)
+
+    def count_write_failure(self, kind: SyncKind) -> None:
+        """Record that the kernel, or the tool, did not take what was written."""
+        self.nftables_sync_failures.inc()
+        self.iptables_restore_failures.inc()
+        if kind == "partial":
+            self.iptables_partial_restore_failures.inc()

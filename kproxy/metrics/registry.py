@@ -1,4 +1,4 @@
-"""The metrics of the agent: what kube-proxy exports in iptables mode, under its names, and kproxy's own (`kproxy_`).
+"""The metrics of the agent: what kube-proxy exports in the same mode, under its names, and kproxy's own (`kproxy_`).
 
 Names, labels, types and buckets are those of kube-proxy 1.37 (its package proxy/metrics), some of which are gauges
 whose names end in _total.
@@ -37,8 +37,9 @@ class Metrics:
     Metrics without labels are attributes; those of an IP family come from `family`.
     """
 
-    def __init__(self, *, version: str = kproxy.__version__) -> None:
+    def __init__(self, *, mode: str = "iptables", version: str = kproxy.__version__) -> None:
         self.registry = CollectorRegistry(auto_describe=True)
+        self._mode = mode
         self._families: dict[str, FamilyMetrics] = {}
         self._lock = threading.Lock()
         self._add_family_metrics()
@@ -132,6 +133,7 @@ class Metrics:
             (*FAMILY, "traffic_policy"),
         )
         self._add_iptables_metrics(sync)
+        self._add_nftables_metrics(sync)
         self._conntrack_duration = self._histogram(
             "kubeproxy_conntrack_reconciler_sync_duration_seconds", "Duration of a conntrack clean-up", SYNC_BUCKETS
         )
@@ -140,16 +142,37 @@ class Metrics:
         )
 
     def _add_iptables_metrics(self, sync: str) -> None:
-        self._rules = self._gauge(f"{sync}_iptables_total", "iptables rules owned", (*FAMILY, "table"))
-        self._rules_last = self._gauge(
-            f"{sync}_iptables_last", "iptables rules written by the last sync", (*FAMILY, "table")
+        shown = self._shown_in("iptables")
+        tables = (*FAMILY, "table")
+        self._rules = Gauge(f"{sync}_iptables_total", "iptables rules owned", tables, registry=shown)
+        self._rules_last = Gauge(
+            f"{sync}_iptables_last", "iptables rules written by the last sync", tables, registry=shown
         )
-        self._restore_failures = self._counter(
-            f"{sync}_iptables_restore_failures_total", "iptables-restore runs that failed", FAMILY
+        self._restore_failures = Counter(
+            f"{sync}_iptables_restore_failures_total", "iptables-restore runs that failed", FAMILY, registry=shown
         )
-        self._partial_restore_failures = self._counter(
-            f"{sync}_iptables_partial_restore_failures_total", "Partial syncs whose iptables-restore failed", FAMILY
+        self._partial_restore_failures = Counter(
+            f"{sync}_iptables_partial_restore_failures_total",
+            "Partial syncs whose iptables-restore failed",
+            FAMILY,
+            registry=shown,
         )
+
+    def _add_nftables_metrics(self, sync: str) -> None:
+        shown = self._shown_in("nftables")
+        self._nftables_failures = Counter(
+            f"{sync}_nftables_sync_failures_total", "nftables transactions that failed", FAMILY, registry=shown
+        )
+        self._nftables_cleanup_failures = Counter(
+            f"{sync}_nftables_cleanup_failures_total",
+            "Deletions of nftables chains out of use that failed",
+            FAMILY,
+            registry=shown,
+        )
+
+    def _shown_in(self, mode: str) -> CollectorRegistry | None:
+        """Return the registry for metrics of one mode: in another they are counted all the same, and not shown."""
+        return self.registry if self._mode == mode else None
 
     def _new_family(self, family: str) -> FamilyMetrics:
         return FamilyMetrics(
@@ -164,6 +187,8 @@ class Metrics:
             iptables_rules_last_sync={table: self._rules_last.labels(family, table) for table in TABLES},
             iptables_restore_failures=self._restore_failures.labels(family),
             iptables_partial_restore_failures=self._partial_restore_failures.labels(family),
+            nftables_sync_failures=self._nftables_failures.labels(family),
+            nftables_cleanup_failures=self._nftables_cleanup_failures.labels(family),
             conntrack_sync_duration=self._conntrack_duration.labels(family),
             conntrack_deleted_entries=self._conntrack_deleted.labels(family),
         )

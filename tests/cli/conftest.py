@@ -10,7 +10,8 @@ def _hands_off(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         pytest.fail("the command line would have touched the kernel")
 
-    monkeypatch.setattr("kproxy.agent.start_iptables", refuse)
+    for mode in ("iptables", "nftables"):
+        monkeypatch.setattr(f"kproxy.dataplane.{mode}.start.start_{mode}", refuse)
+        monkeypatch.setattr(f"kproxy.dataplane.{mode}.start.set_sysctls", refuse)
     monkeypatch.setattr("kproxy.agent._set_oom_score", refuse)
-    monkeypatch.setattr("kproxy.dataplane.iptables.start.set_sysctls", refuse)
     monkeypatch.setattr("kproxy.dataplane.iptables.tool.IptablesTool.restore", refuse)

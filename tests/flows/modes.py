@@ -90,4 +90,47 @@ class Iptables(Mode):
         return {"PATH": f"{programs}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, flag
 
 
-MODES: tuple[Mode, ...] = (Iptables("legacy"), Iptables("nft"))
+OBSTRUCTION = """
+import errno, os, socket
+
+class Socket(socket.socket):
+    def send(self, *arguments):
+        if self.family == socket.AF_NETLINK and self.proto == 12 and os.path.exists({flag!r}):
+            raise OSError(errno.ENOMEM, "obstructed by the test")
+        return super().send(*arguments)
+
+socket.socket = Socket
+"""
+
+
+class Nftables(Mode):
+    letter = "n"
+    name = "nftables"
+    arguments = ("--proxy-mode=nftables", f"--iptables-sync-period={SYNC_PERIOD_S}s")
+
+    def reset(self, node: Namespace) -> None:
+        node.run("nft", "flush", "ruleset")
+
+    def flush(self, node: Namespace, family: Family, tables: tuple[str, ...]) -> None:
+        for _ in tables:
+            node.run("nft", "delete", "table", "ip" if family == "ipv4" else "ip6", "kproxy")
+
+    def forward_policy(self, node: Namespace, family: Family, policy: str, accept: tuple[str, ...] = ()) -> None:
+        table = f"table {'ip' if family == 'ipv4' else 'ip6'} firewall"
+        if policy == "ACCEPT":
+            node.run("nft", "delete", *table.split())
+            return
+        ip = "ip" if family == "ipv4" else "ip6"
+        rules = "".join(f"{ip} daddr {address} accept\n" for address in accept)
+        chain = f"chain forward {{ type filter hook forward priority 10; policy {policy.lower()};\n{rules}}}"
+        node.run("nft", "-f", "-", stdin=f"{table} {{ }}\ndelete {table}\n{table} {{ {chain}\n}}\n")
+
+    def obstruct(self, directory: Path) -> tuple[dict[str, str], Path]:
+        """The program's own netlink sockets fail: nothing else stands between it and the kernel."""
+        flag, modules = directory / "obstructed", directory / "obstructed-modules"
+        modules.mkdir(exist_ok=True)
+        modules.joinpath("sitecustomize.py").write_text(OBSTRUCTION.format(flag=str(flag)))
+        return {"PYTHONPATH": str(modules)}, flag
+
+
+MODES: tuple[Mode, ...] = (Iptables("legacy"), Iptables("nft"), Nftables())

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.flows.expect import ANY, DROPPED, MASQUERADED, PASSED, REFUSED, answered, local
-from tests.flows.line import Flow, Line, Scenario
+from tests.flows.line import Elsewhere, Flow, Line, Scenario
 from tests.flows.scenarios import forged, health, metrics
 from tests.flows.services import external_ip, load_balancer, node_port
 
@@ -85,8 +85,8 @@ LINES: tuple[Line, ...] = (
          config="primary", families=V4),
     Flow("78", "never on loopback in IPv6", "i", node_port("a1 b1"), "A-LO", "[::1]:NP", local("node-a"), listen="node-a", families=V6),
     Flow("79", "default", "nv", node_port("a1 b1"), "A-LO", "127.0.0.1:NP", local("node-a"), listen="node-a", families=V4),
-    Flow("80", "gate on and primary,localhost, TCP", "n", node_port("a1 b1"), "A-LO", "127.0.0.1:NP", answered("a1 b1", MASQUERADED),
-         config="localhost-gate", families=V4, protocols=("tcp",)),
+    Elsewhere("80", "process on A -> 127.0.0.1:NP TCP, gate on and primary,localhost", "n",
+              "kproxy has not got the alpha gate KubeProxyNFTablesLocalhostNodePorts, which is off by default"),
     Flow("81", "gate on and primary,localhost, UDP", "n", node_port("a1 b1"), "A-LO", "127.0.0.1:NP", REFUSED,
          config="localhost-gate", families=V4, protocols=("udp",)),
     Scenario("82", "same-L2 host forges dst 127.0.0.1", "i", (node_port("a1"),), forged.loopback_destination,

@@ -126,6 +126,16 @@ def test_buckets_are_spelt_as_gos(row: Row) -> None:
     assert [s.labels["le"] for s in samples if s.labels.get("ip_family") == "IPv6" and "le" in s.labels] == expected
 
 
+def test_a_mode_shows_its_own_metrics() -> None:
+    metrics = Metrics(mode="nftables")
+    metrics.family("IPv4").count_write_failure("partial")
+    found = types(metrics.exposition().decode())
+    assert not [name for name in found if "iptables" in name and "nfacct" not in name and "kubeproxy_sync" in name]
+    assert found["kubeproxy_sync_proxy_rules_nftables_sync_failures_total"] == "counter"
+    assert found["kubeproxy_sync_proxy_rules_nftables_cleanup_failures_total"] == "counter"
+    assert value(metrics, "kubeproxy_sync_proxy_rules_nftables_sync_failures_total", ip_family="IPv4") == 1
+
+
 def test_bucket_counts_of_the_reference() -> None:
     assert (len(B1.split()), len(B2.split())) == (15, 81)
 

@@ -22,6 +22,7 @@ CLONE_NEWNET = 0x40000000
 class PrivateNetns:
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1)
+        self._last: list[Callable[[], None]] = []
 
     def __enter__(self) -> Self:
         try:
@@ -35,7 +36,13 @@ class PrivateNetns:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for work in self._last:
+            work()
         self._thread.shutdown()
+
+    def on_exit(self, work: Callable[[], None]) -> None:
+        """Do this before the namespace goes."""
+        self._last.append(work)
 
     def run(self, work: Callable[[], T]) -> T:
         """Run `work` inside the namespace and return what it returns."""

@@ -42,8 +42,11 @@ class IptablesProxier:
         self._config = config
         self._in_step = False
 
-    def configure(self, node: NodeInfo, addresses: tuple[str, ...]) -> None:
-        """Take over what is known of the node; `addresses` are its local ones of this family."""
+    def configure(self, node: NodeInfo, addresses: tuple[str, ...], service_cidrs: tuple[str, ...] = ()) -> None:
+        """Take over what is known of the node; `addresses` are its local ones of this family.
+
+        `service_cidrs` are not used: as in kube-proxy, an address that no Service has is none of this mode's business.
+        """
         ruleset_for.configure(self.ruleset, self._config, node, addresses)
 
     def set_service(self, key: str, intents: Iterable[PortIntent], health_check_node_port: int) -> None:

@@ -13,7 +13,9 @@ from kproxy.rulebook import iptables_skeleton
 
 if TYPE_CHECKING:
     from kproxy.config import Config
+    from kproxy.plan.family import FamilyPlan
     from kproxy.state.addresses import Family
+    from kproxy.state.cluster import ClusterState
     from kproxy.state.node import NodeInfo
 
 
@@ -53,3 +55,12 @@ def serves_localhost(config: Config) -> bool:
     """Tell whether node ports are served on 127.0.0.1."""
     node_ports = parse_node_port_addresses(config.node_port_addresses, {})
     return config.localhost_node_ports and node_ports.contains_ipv4_loopback
+
+
+def render_iptables(config: Config, state: ClusterState, plan: FamilyPlan) -> str:
+    """Return the iptables-restore input that a first sync would write into an empty kernel."""
+    ruleset = new_ruleset(config, plan.family)
+    configure(ruleset, config, state.node, (state.node.ips[plan.family],))
+    for key, intents in plan.intents.items():
+        ruleset.set_service(key, intents, plan.health_check_node_port(key))
+    return ruleset.difference()[0].text

@@ -1,0 +1,60 @@
+"""The proxy modes by name: how each starts, prepares the node and renders. A new mode is one more entry here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from kproxy.config import Config
+    from kproxy.dataplane.mode import Proxier
+    from kproxy.metrics.registry import Metrics
+    from kproxy.plan.family import FamilyPlan
+    from kproxy.state.cluster import ClusterState
+
+
+class Mode(NamedTuple):
+    """What the agent and the command line ask of a mode.
+
+    `start` returns a proxier for each usable family, IPv4 first; it raises `FeatureMissing` or `PermissionMissing` and
+    writes no rule of a Service. `set_sysctls` is the privileged part alone (--init-only). `render` returns what a first
+    sync would write into an empty kernel, in the language of the mode's tool. `connect` lets metrics read the counters
+    that the kernel keeps for the mode.
+    """
+
+    start: Callable[[Config], Sequence[Proxier]]
+    set_sysctls: Callable[[Config], None]
+    render: Callable[[Config, ClusterState, FamilyPlan], str]
+    connect: Callable[[Sequence[Proxier], Metrics], None]
+
+
+def mode(name: str) -> Mode:
+    """Return the mode of that name (one of `kproxy.config.MODES`)."""
+    return _MODES[name]()
+
+
+# Each mode is imported when it is used: a node runs one, and the others may need what it does not have.
+def _iptables() -> Mode:
+    from kproxy.dataplane.iptables import counters, ruleset_for, start
+    from kproxy.dataplane.iptables.proxier import IptablesProxier
+
+    def connect(proxiers: Sequence[Proxier], metrics: Metrics) -> None:
+        tools = [proxier.tool for proxier in proxiers if isinstance(proxier, IptablesProxier)]
+        metrics.ct_state_invalid_dropped_packets.read = lambda: counters.invalid_dropped(tools)
+        metrics.localhost_nodeports_accepted_packets.read = lambda: counters.localhost_node_ports(tools)
+
+    return Mode(start.start_iptables, start.set_sysctls, ruleset_for.render_iptables, connect)
+
+
+def _nftables() -> Mode:
+    from kproxy.dataplane.nftables import ruleset_for, start
+
+    return Mode(start.start_nftables, start.set_sysctls, ruleset_for.render_nftables, _nothing_to_count)
+
+
+def _nothing_to_count(proxiers: Sequence[Proxier], metrics: Metrics) -> None:
+    """Do nothing: the mode has no counters of its own."""
+
+
+_MODES: dict[str, Callable[[], Mode]] = {"iptables": _iptables, "nftables": _nftables}

@@ -1,0 +1,355 @@
+"""The whole table of one family: Services in, one transaction out that makes the kernel hold what is wanted.
+
+A changed Service costs what it adds itself, whatever the number of the others: its frontends are a few elements, its
+endpoints fill slots, and the chains they go to are shared.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from kproxy.plan.delta import DeltaTracker
+from kproxy.plan.nftables import layout
+from kproxy.plan.nftables.affinity import Stickiness, stale_pins
+from kproxy.plan.nftables.filter import Element, filter_elements
+from kproxy.plan.nftables.layout import LayoutOptions, base_table
+from kproxy.plan.nftables.model import Chain, Table
+from kproxy.plan.nftables.nat import frontends
+from kproxy.plan.nftables.packing import LOCAL_SLOTS, pack_ip, pack_slot
+from kproxy.plan.nftables.shapes import Learn, Shape, chains_of
+from kproxy.plan.nftables.slots import SlotTable
+from kproxy.plan.nftables.transaction import (
+    AddChain,
+    AddElements,
+    AddRule,
+    AddSet,
+    AddTable,
+    DeleteChain,
+    DeleteElements,
+    DeleteTable,
+    FlushChain,
+    Operation,
+    Transaction,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from kproxy.plan.intent import PortIntent
+    from kproxy.plan.nftables.model import SetSpec
+    from kproxy.state.addresses import Family
+
+SLOT_MAPS = (layout.ENDPOINTS, layout.NODE_PORT_ENDPOINTS)
+BASES = (0, LOCAL_SLOTS)
+
+
+class RulesetOptions(msgspec.Struct, frozen=True):
+    """Settings of one family: those that shape chains, the node's address, and those that serve node ports."""
+
+    layout: LayoutOptions = LayoutOptions()
+    node_ip: str = ""
+    node_port_ips: tuple[str, ...] = ()
+
+
+class _Service(msgspec.Struct):
+    """One Service, and what it added when it was last looked at."""
+
+    intents: tuple[PortIntent, ...]
+    elements: list[Element] = []
+    lists: list[tuple[str, bytes]] = []
+    shapes: list[Shape | Learn] = []
+
+
+class Difference(msgspec.Struct):
+    """What has to be done. Pass it to `applied` when it has been."""
+
+    transaction: Transaction
+    chains: dict[str, Chain]
+    elements: dict[str, tuple[dict[bytes, bytes], list[bytes]]]
+    loses_pins: bool
+
+    @property
+    def empty(self) -> bool:
+        """There is nothing to do."""
+        return not self.transaction.operations
+
+    @property
+    def deleted(self) -> int:
+        """How many elements go, those included that come back with another value."""
+        return sum(len(op.keys) for op in self.transaction.operations if isinstance(op, DeleteElements))
+
+    def summary(self) -> str:
+        """Return what is written, in words; empty if nothing is."""
+        added = sum(len(op.elements) for op in self.transaction.operations if isinstance(op, AddElements))
+        parts = [f"{len(self.chains)} chains" if self.chains else "", f"{added} elements" if added else ""]
+        return " and ".join(part for part in parts if part)
+
+
+class NftablesRuleset:
+    """Desired table of one family, and the difference to what the kernel holds."""
+
+    def __init__(self, family: Family) -> None:
+        self.family = family
+        self._options = RulesetOptions()
+        self._base = base_table(family, self._options.layout)
+        self._specs = {spec.name: spec for spec in self._base.sets}
+        self._services: dict[str, _Service] = {}
+        self._unplanned: set[str] = set()
+        self._shared: dict[tuple[str, bytes], int] = {}
+        self._shapes: dict[Shape | Learn, int] = {}
+        self._shapes_changed = True
+        self._table_held = False
+        self._replace = False
+        width = family.bits // 8 + 4
+        self._slots = {name: SlotTable(width) for name in SLOT_MAPS}
+        self._elements: dict[str, DeltaTracker[bytes, bytes]] = {
+            name: DeltaTracker() for name in self._specs if name not in (*SLOT_MAPS, layout.AFFINITY)
+        }
+        self._chains: DeltaTracker[str, Chain] = DeltaTracker()
+        self._reset_stickiness()
+
+    @property
+    def pins(self) -> SetSpec:
+        """The map in which the kernel remembers clients."""
+        return self._specs[layout.AFFINITY]
+
+    def configure(self, options: RulesetOptions) -> None:
+        """Set what does not depend on Services. Elements are planned again only if the node's address changed."""
+        old, self._options = self._options, options
+        if options.layout != old.layout:
+            self._base = base_table(self.family, options.layout)
+            self._shapes_changed = True
+        if options.node_ip != old.node_ip:
+            self._unplanned.update(self._services)
+        if options.node_port_ips != old.node_port_ips:
+            ips = self._elements[layout.NODE_PORT_IPS]
+            for ip in set(old.node_port_ips) - set(options.node_port_ips):
+                ips.unwant(pack_ip(ip))
+            for ip in options.node_port_ips:
+                ips.want(pack_ip(ip), b"")
+
+    def set_service(self, key: str, intents: Iterable[PortIntent]) -> None:
+        """Enter or replace one Service ("namespace/name"); without intents it goes."""
+        intents = tuple(intents)
+        if key in self._services:
+            self._services[key].intents = intents
+        elif intents:
+            self._services[key] = _Service(intents)
+        else:
+            return
+        self._unplanned.add(key)
+
+    def difference(self) -> Difference:
+        """Return the transaction that makes the kernel hold what is wanted.
+
+        Chains that nobody needs any more are left: see `sweep`.
+        """
+        self._plan()
+        updates = self._chains.updates()
+        # In the order in which they were planned: those first that others go to.
+        chains = {name: chain for name, chain in self._chains.desired.items() if name in updates}
+        elements = {name: (tracker.updates(), tracker.deletions()) for name, tracker in self._elements.items()}
+        operations: list[Operation] = []
+        if not self._table_held:
+            operations += self._make_table()
+        held = self._chains.actual
+        operations += [AddChain(chain) for name, chain in chains.items() if name not in held]
+        for name, chain in chains.items():
+            if name in held:
+                operations.append(FlushChain(name))
+                operations += [AddRule(name, rule) for rule in chain.rules]
+        loses = [sticky.note_losses() for sticky in self._sticky.values()]
+        loses.append(any(elements[name][1] for name in (layout.AFFINITY_SERVICES, layout.AFFINITY_NODE_PORTS)))
+        operations += self._element_operations(elements)
+        transaction = Transaction(self.family, layout.TABLE, tuple(operations))
+        return Difference(transaction, chains, elements, self._table_held and any(loses))
+
+    def applied(self, difference: Difference) -> None:
+        """Record that a difference is in the kernel."""
+        self._table_held, self._replace = True, False
+        self._chains.applied(difference.chains, ())
+        for name, (updates, deletions) in difference.elements.items():
+            if updates or deletions:
+                self._elements[name].applied(updates, deletions)
+        for slots in self._slots.values():
+            slots.applied()
+
+    def stale_pins(self, pins: Mapping[bytes, bytes]) -> list[bytes]:
+        """Return the keys of those of the kernel's pins (`affinity`) that the last difference, or any before, ends."""
+        services, node_ports = self._sticky[layout.ENDPOINTS], self._sticky[layout.NODE_PORT_ENDPOINTS]
+        return stale_pins(pins, services, node_ports, self.family.bits // 8)
+
+    def pins_removed(self) -> None:
+        """Record that no pin leads to what a frontend lost."""
+        self._reset_stickiness()
+
+    def delete_pins(self, keys: Iterable[bytes]) -> Transaction:
+        """Return the transaction that deletes pins."""
+        deletion = DeleteElements(self._specs[layout.AFFINITY], list(keys))
+        return Transaction(self.family, layout.TABLE, (deletion,))
+
+    def sweep(self) -> tuple[Transaction, list[str]]:
+        """Return the transaction that deletes the chains that nobody goes to, and their names.
+
+        It comes after the one that took the last element away: kernels before 6.2 hold on to a chain for a moment.
+        """
+        stale = self._chains.deletions()
+        operations: list[Operation] = [FlushChain(name) for name in stale]
+        operations += [DeleteChain(name) for name in stale]
+        return Transaction(self.family, layout.TABLE, tuple(operations)), stale
+
+    def swept(self, chains: Iterable[str]) -> None:
+        """Record that chains were deleted."""
+        self._chains.applied({}, chains)
+
+    def read_back(self, table: Table | None, elements: Mapping[str, Mapping[bytes, bytes]]) -> None:
+        """Believe that the kernel holds exactly this table (None: none) with these elements, by set.
+
+        A table of another layout is replaced as a whole by the next difference.
+        """
+        ours = table is not None and self._is_ours(table)
+        self._table_held = ours
+        self._replace = table is not None and not ours
+        chains = table.chains if table is not None and ours else ()
+        self._chains.replace_actual({chain.name: chain for chain in chains})
+        for name, tracker in self._elements.items():
+            tracker.replace_actual(elements.get(name, {}) if ours else {})
+        for name, slots in self._slots.items():
+            slots.read_back(elements.get(name, {}) if ours else {}, BASES)
+
+    def table(self) -> Table:
+        """Return the whole wanted table, as of the last difference."""
+        chains = tuple(self._chains.desired.values())
+        return Table(self.family, layout.TABLE, self._base.sets, chains, layout.LAYOUT)
+
+    def elements(self) -> dict[str, dict[bytes, bytes]]:
+        """Return all wanted elements by set, as of the last difference; pins are the kernel's own."""
+        found = {name: dict(tracker.desired) for name, tracker in self._elements.items()}
+        found |= {name: dict(slots.elements()) for name, slots in self._slots.items()}
+        return found
+
+    def count_rules(self) -> int:
+        """Return the number of rules."""
+        return sum(len(chain.rules) for chain in self._chains.desired.values())
+
+    def owner_of(self, name: str, key: bytes) -> str | None:
+        """Return the Service that an element of a set comes from; None if it is not one Service's."""
+        for service, held in self._services.items():
+            if any(element.set == name and element.key == key for element in held.elements):
+                return service
+            if any(where == name and key.startswith(lists[:-4]) for where, lists in held.lists):
+                return service
+        return None
+
+    def _plan(self) -> None:
+        """Plan the Services that changed: first all that they had goes, then all that they have comes.
+
+        In this order a frontend can pass from one Service to another.
+        """
+        changed = [(key, self._services[key]) for key in self._unplanned]
+        self._unplanned.clear()
+        for _, service in changed:
+            self._withdraw(service)
+        for key, service in changed:
+            if service.intents:
+                self._enter(service)
+            else:
+                del self._services[key]
+        if self._shapes_changed:
+            self._shapes_changed = False
+            self._plan_chains()
+
+    def _withdraw(self, service: _Service) -> None:
+        for element in service.elements:
+            if element.shared:
+                left = self._shared.pop((element.set, element.key)) - 1
+                if left:
+                    self._shared[element.set, element.key] = left
+                    continue
+            self._elements[element.set].unwant(element.key)
+        for name, key in service.lists:
+            self._slots[name].want(key, ())
+        for shape in service.shapes:
+            self._shapes[shape] -= 1
+            if not self._shapes[shape]:
+                del self._shapes[shape]
+                self._shapes_changed = True
+
+    def _enter(self, service: _Service) -> None:
+        service.elements, service.lists, service.shapes = [], [], []
+        for intent in service.intents:
+            service.elements += filter_elements(intent, self._options.node_ip)
+            for plan in frontends(intent):
+                service.elements.append(Element(plan.services, plan.key, plan.verdict()))
+                service.shapes.append(plan.shape)
+                if plan.affinity is not None:
+                    service.elements.append(Element(plan.learners, plan.key, plan.learning()))
+                    service.shapes.append(plan.affinity)
+                for base, endpoints in plan.lists.items():
+                    name = plan.key + pack_slot(base)
+                    service.lists.append((plan.endpoints, name))
+                    self._slots[plan.endpoints].want(name, endpoints)
+        for element in service.elements:
+            if element.shared:
+                at = (element.set, element.key)
+                self._shared[at] = self._shared.get(at, 0) + 1
+            self._elements[element.set].want(element.key, element.value)
+        for shape in service.shapes:
+            if shape not in self._shapes:
+                self._shapes_changed = True
+            self._shapes[shape] = self._shapes.get(shape, 0) + 1
+
+    def _plan_chains(self) -> None:
+        wanted = {chain.name: chain for chain in self._base.chains}
+        for shape in self._shapes:
+            for chain in chains_of(shape, self.family, self._options.layout):
+                wanted.setdefault(chain.name, chain)
+        for name in self._chains.desired.keys() - wanted.keys():
+            self._chains.unwant(name)
+        for name, chain in wanted.items():
+            if self._chains.desired.get(name) != chain:
+                self._chains.want(name, chain)
+
+    def _make_table(self) -> Iterator[Operation]:
+        yield AddTable(layout.LAYOUT)
+        if self._replace:
+            yield DeleteTable()
+            yield AddTable(layout.LAYOUT)
+        for spec in self._base.sets:
+            yield AddSet(spec)
+
+    def _element_operations(
+        self, elements: Mapping[str, tuple[dict[bytes, bytes], list[bytes]]]
+    ) -> Iterator[Operation]:
+        for name, (updates, deletions) in elements.items():
+            held = self._elements[name].actual
+            gone = deletions + [key for key in updates if key in held]
+            if gone:
+                yield DeleteElements(self._specs[name], gone)
+            if updates:
+                yield AddElements(self._specs[name], updates)
+        for name, slots in self._slots.items():
+            gone, new = slots.difference()
+            if gone:
+                yield DeleteElements(self._specs[name], gone)
+            if new:
+                yield AddElements(self._specs[name], new)
+
+    def _is_ours(self, table: Table) -> bool:
+        """Tell whether a table has our sets and hooks, so that what is in them can be compared one by one."""
+        if table.comment != layout.LAYOUT or set(table.sets) != set(self._base.sets):
+            return False
+        hooks = {chain.name: chain.hook for chain in table.chains}
+        wanted = {chain.name: chain.hook for chain in self._base.chains}
+        return all(hooks[name] == wanted.get(name) for name in hooks)
+
+    def _reset_stickiness(self) -> None:
+        learners = {
+            layout.ENDPOINTS: self._elements[layout.AFFINITY_SERVICES],
+            layout.NODE_PORT_ENDPOINTS: self._elements[layout.AFFINITY_NODE_PORTS],
+        }
+        self._sticky = {
+            name: Stickiness(tracker.desired.keys(), self._slots[name]) for name, tracker in learners.items()
+        }

@@ -1,0 +1,230 @@
+"""The nftables mode against a real kernel: whatever the history, it ends with what a fresh start writes."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kproxy.plan.nftables import layout
+from kproxy.plan.nftables.packing import pack_backend, pack_frontend, pack_ip
+from kproxy.state.addresses import FAMILIES, Family
+from tests.dataplane.nftables.rig import Rig
+from tests.netlink.netns import PrivateNetns
+from tests.plan.nftables.objects import VARIANTS, WORDS, cluster_ip, make_ends, make_service, vip
+from tests.state.objects import gone, here, node
+from tests.state.shorthand import pod_ip
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kproxy.sources.changes import Change
+
+pytestmark = pytest.mark.root
+
+SERVICES = st.integers(0, 5)
+EVENTS = st.one_of(
+    st.tuples(st.just("service"), SERVICES, st.integers(0, len(VARIANTS) - 1)),
+    st.tuples(st.just("no service"), SERVICES, st.just(0)),
+    st.tuples(st.just("endpoints"), SERVICES, st.integers(0, len(WORDS) - 1)),
+    st.tuples(st.just("no endpoints"), SERVICES, st.just(0)),
+    st.tuples(st.just("exchange"), SERVICES, SERVICES),
+    st.tuples(st.just("node"), st.integers(1, 2), st.just(0)),
+    st.tuples(st.just("sync"), st.just(0), st.just(0)),
+    st.tuples(st.just("full sync"), st.just(0), st.just(0)),
+    st.tuples(st.just("restart"), st.just(0), st.just(0)),
+    st.tuples(st.just("sabotage"), st.integers(0, 5), st.just(0)),
+)
+
+
+@pytest.fixture
+def netns() -> Iterator[PrivateNetns]:
+    with PrivateNetns() as made:
+        yield made
+
+
+class History:
+    """Runs events on a rig, and keeps what the cluster looks like at the end."""
+
+    def __init__(self, netns: PrivateNetns, family: Family) -> None:
+        self.family = family
+        self.rig = Rig(netns, family)
+        self.present: dict[tuple[str, str], Change] = {}
+        self.rig.apply([here(node(addresses=[("InternalIP", "192.168.0.1")]))])
+        for number in range(4):
+            self.run("service", number, number)
+            self.run("endpoints", number, WORDS.index("a1 a2 b1 b2"))
+        self.rig.sync()
+
+    def run(self, what: str, number: int, choice: int) -> None:
+        match what:
+            case "service":
+                self._change(here(make_service(number, choice, self.family)))
+            case "no service":
+                self._change(gone(make_service(number, 0, self.family)))
+            case "endpoints":
+                self._change(here(make_ends(number, WORDS[choice], self.family)))
+            case "no endpoints":
+                self._change(gone(make_ends(number, "", self.family)))
+            case "exchange":
+                # One Service goes and another has its endpoints, in one sync.
+                self._change(gone(make_service(number, 0, self.family)))
+                self._change(here(make_service(choice, 1, self.family)))
+            case "node":
+                self._change(here(node(addresses=[("InternalIP", f"192.168.0.{number}")])))
+            case "sync":
+                self.rig.sync()
+            case "full sync":
+                self.rig.sync(full=True)
+            case "restart":
+                self.rig.restart()
+            case "sabotage":
+                self.rig.nft(*SABOTAGE[number].replace("FAMILY", FAMILY_WORD[self.family]).split(" ", 5))
+                self.rig.sync(full=True)
+
+    def _change(self, change: Change) -> None:
+        key = (change.kind, change.key)
+        if change.obj is None:
+            self.present.pop(key, None)
+        else:
+            self.present[key] = change
+        self.rig.apply([change])
+
+
+FAMILY_WORD = {Family.IPV4: "ip", Family.IPV6: "ip6"}
+SABOTAGE = (
+    "delete table FAMILY kproxy",
+    "flush map FAMILY kproxy endpoints",
+    "flush map FAMILY kproxy service-ips",
+    "flush chain FAMILY kproxy services",
+    "add rule FAMILY kproxy services accept",
+    "add chain FAMILY kproxy somebodys",
+)
+
+
+@settings(max_examples=60, derandomize=True, deadline=None)
+@given(st.lists(EVENTS, max_size=25), st.sampled_from(FAMILIES))
+def test_any_history_ends_as_a_fresh_start(events: list[tuple[str, int, int]], family: Family) -> None:
+    with PrivateNetns() as netns, PrivateNetns() as other:
+        history = History(netns, family)
+        for event in events:
+            history.run(*event)
+        history.rig.sync()
+        fresh = Rig(other, family)
+        fresh.apply([here(node(addresses=[("InternalIP", "192.168.0.1")]))])
+        fresh.apply(history.present.values())
+        fresh.sync()
+        assert history.rig.held() == fresh.held()
+        assert not history.rig.sync(full=True).changed_anything, "nothing is left to do"
+        assert history.rig.netns.run(history.rig.proxier.intact)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_restart_on_an_identical_ruleset_changes_nothing(netns: PrivateNetns, family: Family) -> None:
+    rig = Rig(netns, family)
+    objects = [make_service(number, number, family) for number in range(len(VARIANTS))]
+    rig.load(*objects, *(make_ends(number, "a1 a2 b1 b2", family) for number in range(len(VARIANTS))))
+    rig.load(make_ends(0, "a2 b1 b2", family), make_ends(1, "b2", family))
+    before = rig.nft("--handle", "list", "ruleset")
+    rig.restart()
+    assert not rig.sync().changed_anything
+    assert rig.nft("--handle", "list", "ruleset") == before
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_endpoint_that_goes_moves_one_other_at_the_most(netns: PrivateNetns, family: Family) -> None:
+    rig = Rig(netns, family)
+    rig.load(make_service(0, 0, family), make_ends(0, "a1 a2 a3 a4 b1 b2 b3 b4", family))
+    synced = rig.load(make_ends(0, "a1 a3 a4 b1 b2 b3 b4", family))
+    # The verdict; the hole filled by the last; the last slot; the hairpin of a2. Then the shape of before goes.
+    assert synced.written == "2 chains and 2 elements"
+    assert synced.deleted == 4 + 2
+    synced = rig.load(make_ends(0, "a1 a3 a4 b1 b2 b3 b4 b5", family))
+    assert synced.written == "2 chains and 2 elements"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_table_of_another_layout_is_replaced(netns: PrivateNetns, family: Family) -> None:
+    rig = Rig(netns, family)
+    word = FAMILY_WORD[family]
+    rig.nft(
+        "-f",
+        "-",
+        stdin=f"""
+        table {word} kproxy {{
+            comment "kproxy, layout 0"
+            set cluster-ips {{ typeof {word} saddr . {word} daddr; }}
+            chain services {{ type filter hook prerouting priority 0; accept; }}
+        }}""",
+    )
+    rig.load(make_service(0, 0, family), make_ends(0, "a1", family))
+    fresh = Rig(netns, family)
+    fresh.apply([here(make_service(0, 0, family)), here(make_ends(0, "a1", family))])
+    assert not fresh.sync().changed_anything
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_new_detector_or_mark_rewrites_chains_and_no_element(netns: PrivateNetns, family: Family) -> None:
+    rig = Rig(netns, family)
+    rig.load(make_service(0, 6, family), make_ends(0, "a1 b1", family))
+    other = Rig(netns, family, detect_local_mode="BridgeInterface", pod_bridge_interface="br0", masquerade_all=True)
+    other.apply([here(make_service(0, 6, family)), here(make_ends(0, "a1 b1", family))])
+    synced = other.sync()
+    assert "elements" not in synced.written
+    assert re.fullmatch(r"\d+ chains", synced.written)
+    assert 'iifname "br0"' in rig.nft("list", "ruleset")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_pins_of_an_endpoint_go_with_it(netns: PrivateNetns, family: Family) -> None:
+    rig = Rig(netns, family)
+    rig.load(make_service(4, 4, family), make_ends(4, "a1 b1", family))
+    client, frontend = pack_ip(pod_ip("a9", family)), cluster_ip(4, family)
+    node_ip = pack_ip("192.168.0.1" if family is Family.IPV4 else "fd00:192:168::1")
+    kept = {
+        client + pack_frontend(frontend, "TCP", 80): pack_backend(pod_ip("b1", family), 8080),
+        client + node_ip + pack_frontend("", "TCP", 30004): pack_backend(pod_ip("b1", family), 8080),
+    }
+    other = pack_ip(pod_ip("a8", family))
+    lost = {
+        other + pack_frontend(frontend, "TCP", 80): pack_backend(pod_ip("a1", family), 8080),
+        other + node_ip + pack_frontend("", "TCP", 30004): pack_backend(pod_ip("a1", family), 8080),
+        other + pack_frontend(vip(1, family), "TCP", 80): pack_backend(pod_ip("b1", family), 8080),
+    }
+    _learn(rig, kept | lost)
+    assert rig.pins() == kept | lost
+    rig.load(make_ends(4, "b1", family))
+    assert rig.pins() == kept
+    # Without affinity there is nothing to remember.
+    rig.load(make_service(4, 1, family))
+    assert rig.pins() == {}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_pins_outlive_a_restart_unless_their_endpoint_went_meanwhile(netns: PrivateNetns, family: Family) -> None:
+    rig = Rig(netns, family)
+    rig.load(make_service(4, 4, family), make_ends(4, "a1 b1", family))
+    client, frontend = pack_ip(pod_ip("a9", family)), pack_frontend(cluster_ip(4, family), "TCP", 80)
+    kept = {client + frontend: pack_backend(pod_ip("b1", family), 8080)}
+    _learn(rig, kept | {pack_ip(pod_ip("a8", family)) + frontend: pack_backend(pod_ip("a1", family), 8080)})
+    rig.apply([here(make_ends(4, "b1", family))])
+    rig.restart()
+    rig.sync()
+    assert rig.pins() == kept
+
+
+def _learn(rig: Rig, pins: dict[bytes, bytes]) -> None:
+    """Enter pins, as packets do."""
+    from kproxy.dataplane.nftables.writer import commit
+    from kproxy.netlink.socket import NetlinkSocket
+    from kproxy.plan.nftables.transaction import AddElements, Transaction
+
+    def enter() -> None:
+        with NetlinkSocket() as netlink:
+            spec = rig.proxier.ruleset.pins
+            commit(netlink, Transaction(rig.family, layout.TABLE, (AddElements(spec, pins),)))
+
+    rig.netns.run(enter)
