@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kproxy.config_watch import until_changed
-from kproxy.errors import SourceError
+from kproxy.errors import ServerError, SourceError
+from kproxy.events import event
+from kproxy.events.log import EventLog
+from kproxy.events.sender import EventSender
 from kproxy.health.server import start_healthz_server
 from kproxy.health.shared import ProxierHealth
 from kproxy.kube.credentials import find_credentials
@@ -30,19 +33,23 @@ from kproxy.supervisor import Supervisor
 from kproxy.syncer import Syncer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from kproxy.config import Config
     from kproxy.dataplane.mode import Proxier
+    from kproxy.health.http import HttpServer
     from kproxy.sources.base import Source
     from kproxy.sources.changes import ChangeBatch
 
 log = logging.getLogger(__name__)
 
+LAST_WORD_S = 2.0
+"""For how long the end of the process waits for the Event that says why."""
+
 
 def run_agent(config: Config) -> None:
     """Run until SIGTERM or SIGINT; the rules stay. Raises `KproxyError` when it can't start."""
-    source = _source(config)
+    source, events = _source(config)
     _set_oom_score(config.oom_score_adj)
     proxy_mode = mode(config.proxy_mode)
     proxiers = proxy_mode.start(config)
@@ -50,17 +57,11 @@ def run_agent(config: Config) -> None:
     proxy_mode.connect(proxiers, metrics)
     health = ProxierHealth(config.sync_period_s)
     health.expect(proxier.family for proxier in proxiers)
-    hard_fail = config.bind_address_hard_fail
-    servers = [
-        start_metrics_server(
-            config.metrics_bind_address, metrics, config.proxy_mode, configz=config.configz, hard_fail=hard_fail
-        ),
-        start_healthz_server(config.healthz_bind_address, health, metrics, hard_fail=hard_fail),
-    ]
+    servers = _start_servers(config, health, metrics, events)
     # Until the first sync is done nearly every new object lives on, and looking for garbage would double the time.
     gc.disable()
     try:
-        asyncio.run(Agent(config, source, proxiers, health, metrics).run())
+        asyncio.run(Agent(config, source, proxiers, health, metrics, events).run())
     finally:
         for server in servers:
             if server is not None:
@@ -77,18 +78,20 @@ class Agent:
         proxiers: Sequence[Proxier],
         health: ProxierHealth,
         metrics: Metrics,
+        events: EventLog,
     ) -> None:
         self._config = config
         self._source = source
         self._families = [proxier.family for proxier in proxiers]
         self._health = health
         self._metrics = metrics
+        self._events = events
         self._state = ClusterState(
             config.node_name,
             bind_address=config.bind_address,
             external_ips_allowed=config.external_ips_allowed,
         )
-        self._syncer = Syncer(config, self._state, proxiers, health, metrics)
+        self._syncer = Syncer(config, self._state, proxiers, health, metrics, events)
         self._schedule = SyncSchedule(config.sync_period_s, config.min_sync_period_s)
         self._programming = ProgrammingLatency(time.time())
         self._notices = Notices(metrics)
@@ -104,10 +107,13 @@ class Agent:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
+        self._events.record(event.started(self._config.node_name))
         loop.add_reader(self._syncer.watch(), self._addresses_changed)
         tasks = [loop.create_task(self._follow()), loop.create_task(self._sync_loop()), loop.create_task(stop.wait())]
         if self._config.config_file is not None:
             tasks.append(loop.create_task(until_changed(self._config.config_file)))
+        if isinstance(self._events, EventSender):
+            tasks.append(loop.create_task(self._events.run()))
         if self._supervisor.watchdog_s:
             tasks.append(loop.create_task(self._watchdog()))
         try:
@@ -209,15 +215,38 @@ class Agent:
         self._request()
 
 
-def _source(config: Config) -> Source:
-    """Return the source, after a look whether it is there: a mistyped path must not change the node first."""
+def _start_servers(
+    config: Config, health: ProxierHealth, metrics: Metrics, events: EventLog
+) -> list[HttpServer | None]:
+    """Start the metrics server and the health server; what ends the process is told as an event before that."""
+    bind, mode, hard_fail = config.metrics_bind_address, config.proxy_mode, config.bind_address_hard_fail
+    with _last_word(events, lambda why: event.metrics_server_failed(config.node_name, why)):
+        for_metrics = start_metrics_server(bind, metrics, mode, configz=config.configz, hard_fail=hard_fail)
+    with _last_word(events, lambda why: event.health_server_failed(config.node_name, why)):
+        for_health = start_healthz_server(config.healthz_bind_address, health, metrics, hard_fail=hard_fail)
+    return [for_metrics, for_health]
+
+
+@contextlib.contextmanager
+def _last_word(events: EventLog, made_of: Callable[[str], event.Event]) -> Iterator[None]:
+    try:
+        yield
+    except ServerError as error:
+        events.record(made_of(str(error)))
+        asyncio.run(events.flush(LAST_WORD_S))
+        raise
+
+
+def _source(config: Config) -> tuple[Source, EventLog]:
+    """Return the source and where events go, after a look at it: a mistyped path must not change the node first."""
     if config.manifests is None:
         credentials = find_credentials(config.kubeconfig, config.master)
         pod_cidrs = config.local.mode is DetectLocalMode.NODE_CIDR
-        return KubernetesSource(credentials, config.node_name, pod_cidrs=pod_cidrs)
+        source = KubernetesSource(credentials, config.node_name, pod_cidrs=pod_cidrs)
+        return source, EventSender(credentials, config.node_name)
     if not config.manifests.is_dir():
         raise SourceError(f"--manifests {config.manifests}: no such directory", remedy="create it, or name another")
-    return ManifestDirectory(config.manifests)
+    return ManifestDirectory(config.manifests), EventLog()
 
 
 def _set_oom_score(score: int) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from kproxy.dataplane import conntrack
 from kproxy.dataplane.address_watch import AddressWatch
 from kproxy.errors import KernelError, ObjectError
+from kproxy.events.event import health_check_failed
 from kproxy.health.service import desired_listeners
 from kproxy.health.service_listeners import ServiceHealthListeners
 from kproxy.plan.family import FamilyPlan
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from kproxy.config import Config
     from kproxy.dataplane.mode import Proxier, Synced
+    from kproxy.events.log import EventLog
     from kproxy.health.shared import ProxierHealth
     from kproxy.metrics.family import SyncKind
     from kproxy.metrics.registry import Metrics
@@ -44,12 +46,14 @@ class Syncer:
         proxiers: Sequence[Proxier],
         health: ProxierHealth,
         metrics: Metrics,
+        events: EventLog,
     ) -> None:
         self._config = config
         self._state = state
         self._proxiers = proxiers
         self._health = health
         self._metrics = metrics
+        self._events = events
         self._watch: AddressWatch | None = None
         self._addresses: Mapping[Family, tuple[str, ...]] = {}
         self._listeners: ServiceHealthListeners | None = None
@@ -141,6 +145,8 @@ class Syncer:
             self._listeners = ServiceHealthListeners(self._health, addresses=restricted)
         plans = self._plans.values()
         failures = self._listeners.sync(desired_listeners(wish for plan in plans for wish in plan.service_health()))
+        for failure in failures:
+            self._events.record(health_check_failed(*failure.service, self._config.node_name, str(failure.error)))
         self._listeners_due = bool(failures)
 
     async def _sync_family(self, proxier: Proxier, full: bool, services: int) -> bool:

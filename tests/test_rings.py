@@ -23,10 +23,11 @@ RINGS = {
         kproxy.sources.own_node kproxy.sources.troubles
         kproxy.sources.yaml_lines kproxy.sources.yaml_reader kproxy.sources.yaml_scalars
         kproxy.dns.codes kproxy.dns.names kproxy.dns.records kproxy.dns.zone_config kproxy.dns.services
-        kproxy.dns.slices kproxy.dns.holdings kproxy.dns.service_answers kproxy.dns.zone
+        kproxy.dns.slices kproxy.dns.holdings kproxy.dns.service_answers kproxy.dns.zone kproxy.dns.proc_net
     """,
     # Bytes in, events out.
     "sans-IO": """
+        kproxy.events.event kproxy.events.series kproxy.events.outbox
         kproxy.kube.backoff kproxy.kube.holding kproxy.kube.recovery kproxy.kube.reflector kproxy.kube.remedies
         kproxy.kube.requests
         kproxy.kube.stream
@@ -35,10 +36,13 @@ RINGS = {
         kproxy.netlink.nftables
         kproxy.health.answer kproxy.health.bind kproxy.health.proxier kproxy.health.service
         kproxy.dns.query kproxy.dns.reply kproxy.dns.upstream kproxy.dns.forward kproxy.dns.responder
+        kproxy.dns.resolv_conf kproxy.dns.cache kproxy.dns.feed kproxy.dns.programming kproxy.dns.resolver
+        kproxy.dns.stream kproxy.dns.tally
     """,
     # Sockets, processes, files, time.
     "shell": """
-        kproxy.config kproxy.config_watch kproxy.rulebook kproxy.notices kproxy.supervisor
+        kproxy.config kproxy.config_watch kproxy.logs kproxy.rulebook kproxy.notices kproxy.supervisor
+        kproxy.events.log kproxy.events.sender
         kproxy.kube.client kproxy.kube.credentials
         kproxy.sources.directory kproxy.sources.files kproxy.sources.folder kproxy.sources.watch
         kproxy.sources.kubernetes
@@ -46,18 +50,19 @@ RINGS = {
         kproxy.health.accept kproxy.health.http kproxy.health.listen kproxy.health.request kproxy.health.server
         kproxy.health.service_listeners kproxy.health.shared
         kproxy.metrics
+        kproxy.dns.server
     """,
     # What a user starts.
     "wiring": "kproxy.agent kproxy.modes kproxy.syncer kproxy.cli kproxy.__main__",
 }
 
 #: Packages with modules of several rings: their `__init__` runs with each of them, so it imports nothing.
-PACKAGES = {"kproxy", "kproxy.kube", "kproxy.sources", "kproxy.netlink", "kproxy.health", "kproxy.dns"}
+PACKAGES = {"kproxy", "kproxy.kube", "kproxy.sources", "kproxy.netlink", "kproxy.health", "kproxy.dns", "kproxy.events"}
 
 #: All that the two inner rings may import besides each other. No asyncio, socket, subprocess, threading, time, os ...
 INNER_LIBRARIES = {
     *("__future__", "base64", "bisect", "collections", "contextlib", "dataclasses", "datetime", "enum", "errno"),
-    *("hashlib", "http", "ipaddress", "itertools", "json", "math", "operator", "re", "shlex", "struct"),
+    *("hashlib", "heapq", "http", "ipaddress", "itertools", "json", "math", "operator", "re", "shlex", "struct"),
     *("sys", "typing", "msgspec", "yaml"),
 }
 #: Functions that do I/O, look at the clock, or get at modules past the import statement.

@@ -44,6 +44,36 @@ OWN_FLAGS = (
     ),
 )
 
+SOURCE_FLAGS = (
+    OWN_FLAGS[0],
+    Flag("kubeconfig", str, "", "kubeconfig file; without it the Pod's service account (in-cluster)."),
+    Flag("master", str, "", "Address of the API server, instead of the kubeconfig's."),
+)
+"""Where `kproxy dns` learns of the cluster; they mean what they mean to `kproxy run`."""
+
+DNS_FLAGS = (
+    Flag("dns-bind-address", COMMA_LIST, (), "IP:PORT to answer on; several, with commas.", multiple=True),
+    Flag("cluster-domain", str, "cluster.local", "The cluster's domain."),
+    Flag(
+        "dns-upstream",
+        COMMA_LIST,
+        (),
+        "Servers to ask for names outside the cluster, IP or IP:PORT. Empty: those of the node's resolv.conf.",
+        multiple=True,
+    ),
+    Flag("dns-ttl", int, 5, "TTL of the cluster's records in seconds, 0 to 3600."),
+    Flag("dns-pods", click.Choice(["insecure", "disabled"]), "insecure", "Answer names of Pods made of their address."),
+    Flag(
+        "dns-reverse",
+        COMMA_LIST,
+        (),
+        "CIDRs of the cluster, in which unknown addresses have no name; elsewhere they are asked of the upstreams.",
+        multiple=True,
+    ),
+    Flag("dns-workers", int, 1, "Processes that answer."),
+    Flag("dns-metrics-bind-address", str, "127.0.0.1:9153", "IP:PORT of /metrics, /ready and /health; empty: none."),
+)
+
 SETTINGS = (
     Flag("kubeconfig", str, "", "kubeconfig file; without it the Pod's service account (in-cluster)."),
     Flag("master", str, "", "Address of the API server, instead of the kubeconfig's."),
@@ -170,7 +200,7 @@ def config_option(command: F) -> F:
 
 def flatten(values: dict[str, Any]) -> dict[str, Any]:
     """Join the values of list flags that were given several times."""
-    lists = {flag.key for flag in (*OWN_FLAGS, *SETTINGS, *UNUSED) if flag.multiple}
+    lists = {flag.key for flag in (*OWN_FLAGS, *SETTINGS, *UNUSED, *DNS_FLAGS) if flag.multiple}
     return {
         key: tuple(part for parts in value for part in parts) if key in lists else value
         for key, value in values.items()

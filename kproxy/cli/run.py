@@ -10,12 +10,12 @@ import click
 
 from kproxy.cli.cleanup import clean_up
 from kproxy.cli.flags import OWN_FLAGS, SETTINGS, UNUSED, config_option, flag_options, verbosity_option
-from kproxy.cli.logs import set_up_logging
 from kproxy.cli.settings import gather
 from kproxy.cli.values import BOOLEAN
 from kproxy.cli.version import version_text
 from kproxy.config import build_config
 from kproxy.errors import ConfigError
+from kproxy.logs import set_up_logging
 from kproxy.settings.written import configz, write_settings
 
 

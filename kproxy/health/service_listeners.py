@@ -62,7 +62,7 @@ class ServiceHealthListeners:
         """Serve exactly `desired`: (namespace, name) -> (port, local endpoints).
 
         To be called after every successful sync. Listeners of Services that are gone or have another port are closed
-        before any is opened. What could not be opened is logged and returned, and tried again at the next call.
+        before any is opened. What could not be opened is returned, and tried again at the next call.
         """
         changes = listener_changes(self.ports(), desired)
         for key in changes.close:
@@ -78,8 +78,6 @@ class ServiceHealthListeners:
                 self._open[key] = (port, self._listen(key, port))
             except ServerError as error:
                 failures.append(ListenerFailure(key, port, error))
-        for failure in failures:
-            log.warning("%s", failure.error)
         return tuple(failures)
 
     def ports(self) -> dict[ServiceKey, int]:

@@ -18,7 +18,7 @@ from urllib.parse import quote, urlencode
 import h11
 
 from kproxy import __version__
-from kproxy.errors import KproxyError, one_line
+from kproxy.errors import KproxyError, SourceError, one_line
 from kproxy.kube.recovery import Recovery
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 READ_BYTES: Final = 256 * 1024
+MAX_ANSWER_BYTES: Final = 1024 * 1024
+"""Of an answer to a request that creates something, so much is read."""
+CREATE_S: Final = 10.0
 
 TCP_OPTIONS: Final = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -67,6 +70,45 @@ class ApiClient:
                 news()
         finally:
             self._recovery.leave(reflector)
+
+    async def create(self, path: str, body: bytes) -> tuple[int, bytes]:
+        """Create an object (JSON); return the answer's status and body. Raises KproxyError when there is no answer."""
+        try:
+            async with asyncio.timeout(CREATE_S):
+                return await self._post(path, body)
+        except TimeoutError:
+            raise SourceError("no answer") from None
+        except ssl.SSLError as error:
+            self._credentials.reject()
+            raise SourceError(_reason(error)) from None
+        except (OSError, UnicodeError, h11.ProtocolError) as error:
+            raise SourceError(_reason(error)) from None
+
+    async def _post(self, path: str, body: bytes) -> tuple[int, bytes]:
+        login = await self._login()
+        reader, writer = await _connect(login)
+        try:
+            http = h11.Connection(h11.CLIENT)
+            writer.write(_post_request(http, login, path, body))
+            status, parts, size = 0, [], 0
+            while not isinstance(event := http.next_event(), h11.EndOfMessage) and size < MAX_ANSWER_BYTES:
+                match event:
+                    case h11.NEED_DATA:
+                        http.receive_data(await reader.read(READ_BYTES))
+                    case h11.InformationalResponse():
+                        pass
+                    case h11.Response():
+                        status = event.status_code
+                    case h11.Data():
+                        parts.append(bytes(event.data))
+                        size += len(event.data)
+                    case _:
+                        raise SourceError("the server closed the connection")
+        finally:
+            writer.transport.abort()
+        if status == 401:
+            self._credentials.reject()
+        return status, b"".join(parts)
 
     async def _rest(self, reflector: Reflector) -> None:
         """Sleep until the reflector's turn comes, or until another one has found out that the server works again."""
@@ -202,17 +244,27 @@ async def _connect(login: Login) -> tuple[asyncio.StreamReader, asyncio.StreamWr
 
 
 def _request(http: h11.Connection, login: Login, request: Request) -> bytes:
+    target = f"{request.path}?{urlencode(request.query)}"
+    return _head(http, login, "GET", target, []) + (http.send(h11.EndOfMessage()) or b"")
+
+
+def _post_request(http: h11.Connection, login: Login, path: str, body: bytes) -> bytes:
+    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+    head = _head(http, login, "POST", path, headers)
+    return head + (http.send(h11.Data(data=body)) or b"") + (http.send(h11.EndOfMessage()) or b"")
+
+
+def _head(http: h11.Connection, login: Login, method: str, target: str, more: list[tuple[str, str]]) -> bytes:
     headers = [
         ("Host", login.authority),
         ("Accept", "application/json"),
         ("User-Agent", f"kproxy/{__version__}"),
         ("Connection", "close"),
+        *more,
     ]
     if login.authorization:
         headers.append(("Authorization", login.authorization))
-    target = f"{quote(login.base_path)}{request.path}?{urlencode(request.query)}"
-    head = http.send(h11.Request(method="GET", target=target, headers=headers))
-    return (head or b"") + (http.send(h11.EndOfMessage()) or b"")
+    return http.send(h11.Request(method=method, target=quote(login.base_path) + target, headers=headers)) or b""
 
 
 def _pass_on(body: list[bytes], reflector: Reflector, news: Callable[[], None]) -> None:

@@ -52,6 +52,10 @@ NAMESPACES: Final = Resource("Namespace", "namespaces", "/api/v1/namespaces")
 """What DNS follows: headless Services, and those that another proxy serves, have names too."""
 
 
+EVENTS: Final = Resource("Event", "events", "/apis/events.k8s.io/v1/events", since="1.19")
+"""Not read, only created, in the namespace of what they are about."""
+
+
 def own_node(name: str) -> Resource:
     """Return the resource of one Node, by its name."""
     return Resource("Node", "nodes", "/api/v1/nodes", (("fieldSelector", f"metadata.name={name}"),))

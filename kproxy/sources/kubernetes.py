@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from kproxy.kube import wire
     from kproxy.kube.credentials import Credentials
     from kproxy.kube.requests import Timing
+    from kproxy.kube.resources import Resource
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +35,9 @@ POD_CIDRS_WAIT_S: Final = 300.0
 
 
 class KubernetesSource:
-    """The objects that an API server holds, with kube-proxy's selectors.
+    """The objects that an API server holds: what a proxy wants, and the own Node.
 
+    `resources` are what to follow beside the Node; with "" for its name there is none to follow or to wait for.
     What hinders the connection is logged when it begins and when it is over; it is never an end: the source goes on
     trying. `troubles` tells it at any time. `pod_cidrs`: the own Node is of no use without them.
     """
@@ -45,6 +47,7 @@ class KubernetesSource:
         credentials: Credentials,
         node_name: str,
         *,
+        resources: Sequence[Resource] = (SERVICES, ENDPOINT_SLICES, SERVICE_CIDRS),
         pod_cidrs: bool = False,
         timing: Timing | None = None,
         node_wait_s: float | None = None,
@@ -53,8 +56,8 @@ class KubernetesSource:
         self._node_name = node_name
         self._pod_cidrs = pod_cidrs
         self._node_wait_s = (POD_CIDRS_WAIT_S if pod_cidrs else NODE_WAIT_S) if node_wait_s is None else node_wait_s
-        resources = (own_node(node_name), SERVICES, ENDPOINT_SLICES, SERVICE_CIDRS)
-        self._reflectors = tuple(Reflector(resource, random.random, timing) for resource in resources)
+        followed = (own_node(node_name), *resources) if node_name else resources
+        self._reflectors = tuple(Reflector(resource, random.random, timing) for resource in followed)
         self._node: wire.Node | None = None
         self._troubles = Troubles()
         self._absent: set[str] = set()
@@ -92,6 +95,8 @@ class KubernetesSource:
         """Wait until everything was listed once, and then a while for the own Node."""
         while not all(one.synced or (one.resource.optional and one.trouble) for one in self._reflectors):
             await self._news(wake, tasks)
+        if not self._node_name:
+            return
         lacking, wait_s = self._missing(), self._node_wait_s
         if not lacking or wait_s <= 0:
             return

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from kproxy.agent import Agent
+from kproxy.events.log import EventLog
 from kproxy.health.shared import ProxierHealth
 from kproxy.metrics.registry import Metrics
 from kproxy.sources.changes import ChangeBatch
@@ -37,7 +38,7 @@ def test_changes_without_end_do_not_keep_it_from_looking_after_the_rules() -> No
     """At the latest after a sync period it looks whether somebody removed them, however much there is to write."""
     proxier, churn = FakeProxier(Family.IPV4), Churn()
     config = make_config(iptables_sync_period=PERIOD_S, iptables_min_sync_period=0.0)
-    agent = Agent(config, churn, [proxier], ProxierHealth(PERIOD_S), Metrics())
+    agent = Agent(config, churn, [proxier], ProxierHealth(PERIOD_S), Metrics(), EventLog())
 
     async def run() -> None:
         running = asyncio.create_task(agent.run())

@@ -9,6 +9,7 @@ import pytest
 
 from kproxy.dataplane import address_watch
 from kproxy.errors import KernelError, ObjectError, RestoreRefused
+from kproxy.events.log import EventLog
 from kproxy.health.shared import ProxierHealth
 from kproxy.metrics.registry import Metrics
 from kproxy.state.addresses import FAMILIES, Family
@@ -34,7 +35,7 @@ class Bench:
         self.v4, self.v6 = FakeProxier(V4), FakeProxier(V6)
         config, health = make_config(), ProxierHealth(30.0)
         self.state = ClusterState(NODE)
-        self.syncer = Syncer(config, self.state, (self.v4, self.v6), health, self.metrics)
+        self.syncer = Syncer(config, self.state, (self.v4, self.v6), health, self.metrics, EventLog())
         self.addresses: dict[Family, tuple[str, ...]] = {V4: ("192.0.2.1",), V6: ("2001:db8::1",)}
         self.unreadable: KernelError | None = None
 

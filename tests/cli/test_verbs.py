@@ -12,9 +12,9 @@ import pytest
 
 import kproxy
 from kproxy.cli import main
-from kproxy.cli.logs import set_up_logging
 from kproxy.dataplane.iptables.binaries import Binaries
 from kproxy.errors import KernelError, LockHeld
+from kproxy.logs import set_up_logging
 from kproxy.plan.iptables.restore import parse_save
 from tests.cli.reading import fails
 from tests.plan.iptables.kernel import FakeKernel

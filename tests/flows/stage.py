@@ -14,6 +14,7 @@ from tests.flows.configs import ALWAYS
 from tests.flows.expect import differences
 from tests.flows.line import Elsewhere, Flow, Scenario, why_not
 from tests.flows.scene import Scene, addresses, make_probe
+from tests.flows.seen import Seen
 from tests.flows.table import ENTRIES, Entry
 from tests.lab import Cluster
 from tests.lab.addresses import UNALLOCATED_IPS
@@ -57,6 +58,8 @@ class Stage:
         self.protocols = protocols
         #: An empty text is a success.
         self.failures: dict[str, str] = {}
+        #: What became of each probe of a Flow, whatever was expected.
+        self.seen: dict[str, tuple[Seen, ...]] = {}
         self._cluster = Cluster(protocols=protocols)
         self._agent: Agent | None = None
         self._listening: set[tuple[str, int]] = set()
@@ -157,16 +160,19 @@ class Stage:
             probes += [(case, probe) for probe in self._probes(case)]
         reports = self.cluster.probe_all(probe for _, probe in probes)
         found: dict[str, list[str]] = {}
+        seen: dict[str, list[Seen]] = {}
         for (case, probe), report in zip(probes, reports, strict=True):
             line = case.entry.line
             assert isinstance(line, Flow)
             where = addresses(self.cluster, line.source, case.family, probe.source_address, probe.address)
             wrong = differences(report, line.expected, where)
             found.setdefault(case.id, [])
+            seen.setdefault(case.id, []).append(Seen.of(report))
             if wrong:
-                seen = textwrap.indent(str(report), "      ")
+                told = textwrap.indent(str(report), "      ")
                 head = f"{probe.protocol} to {probe.address} port {probe.port}: {'; '.join(wrong)}"
-                found[case.id].append(f"  {head}; seen:\n{seen}")
+                found[case.id].append(f"  {head}; seen:\n{told}")
+        self.seen |= {case_id: tuple(each) for case_id, each in seen.items()}
         for case in cases:
             wrong = found[case.id]
             self.failures[case.id] = self._tell(case, "\n".join(wrong), agent) if wrong else ""

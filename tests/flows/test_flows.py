@@ -15,11 +15,11 @@ from tests.flows.configs import CONFIGS
 from tests.flows.line import Flow, why_not
 from tests.flows.modes import MODES
 from tests.flows.sctp import SCTP_MISSING
-from tests.flows.stage import Case
+from tests.flows.stage import Case, Stage
 from tests.flows.table import ENTRIES, families_of
 
 if TYPE_CHECKING:
-    from tests.flows.conftest import Stages
+    from tests.flows.stages import Stages
 
 
 def cases() -> list[Case]:
@@ -45,7 +45,7 @@ def parameter(case: Case) -> object:
 @pytest.mark.root
 @pytest.mark.uml
 @pytest.mark.parametrize("case", [parameter(case) for case in cases()])
-def test_flow(case: Case, stages: Stages) -> None:
-    failure = stages.outcome(case)
+def test_flow(case: Case, stages: Stages[Stage]) -> None:
+    failure = stages.played(case).failures[case.id]
     if failure:
         pytest.fail(failure, pytrace=False)

@@ -1,48 +1,52 @@
-"""`python -m tests.oracle [nft|legacy]`: every row of the table, and whether the real kube-proxy does what it says."""
+"""`python -m tests.oracle`: every row of the table, what kube-proxy makes of it, and whether kproxy does the same."""
 
 from __future__ import annotations
 
 import sys
 import textwrap
 from collections import Counter
-from itertools import groupby
 from typing import TYPE_CHECKING
 
-from tests.flows.configs import CONFIGS
+from tests.flows.stages import Stages
 from tests.oracle.cases import cases_of
+from tests.oracle.contest import PAIRINGS, Contest, Pairing
 from tests.oracle.known import reason
-from tests.oracle.kube_proxy import KubeProxy, OracleStage
 
 if TYPE_CHECKING:
     from tests.flows.stage import Case
 
 
 def main() -> int:
-    mode = KubeProxy(sys.argv[1] if len(sys.argv) > 1 else "nft")
-    stage = OracleStage(mode)
-    verdicts: Counter[str] = Counter()
-    stage.open()
-    try:
-        for config, group in groupby(cases_of(mode), key=lambda case: case.config):
-            together = list(group)
-            stage.play(CONFIGS[config], together)
-            for case in together:
-                verdict = _verdict(case, stage.failures[case.id])
-                verdicts[verdict] += 1
-                print(f"{verdict:10} {case.id}", flush=True)
-                if verdict == "DIFFERS":
-                    print(textwrap.indent(stage.failures[case.id], " " * 11), flush=True)
-    finally:
-        stage.close()
+    verdicts = sum((_play(pairing) for pairing in PAIRINGS), Counter[str]())
     print(", ".join(f"{number} {verdict}" for verdict, number in sorted(verdicts.items())))
-    return 1 if verdicts["DIFFERS"] or verdicts["STALE"] else 0
+    return 1 if verdicts["DIFFERS"] or verdicts["STALE"] or verdicts["TABLE"] else 0
 
 
-def _verdict(case: Case, failure: str) -> str:
-    """STALE: listed as a known difference, and there is none."""
-    if reason(case):
-        return "known" if failure else "STALE"
-    return "DIFFERS" if failure else "equal"
+def _play(pairing: Pairing) -> Counter[str]:
+    cases = cases_of(pairing.kube_proxy)
+    contests = Stages(cases, lambda _: Contest(pairing))
+    verdicts: Counter[str] = Counter()
+    try:
+        for case in cases:
+            verdict, told = _verdict(contests.played(case), case)
+            verdicts[verdict] += 1
+            print(f"{verdict:8} {case.id}", flush=True)
+            if told:
+                print(textwrap.indent(told, " " * 9), flush=True)
+    finally:
+        contests.close()
+    return verdicts
+
+
+def _verdict(contest: Contest, case: Case) -> tuple[str, str]:
+    """TABLE: kube-proxy does not do what the table says. STALE: a known difference is none."""
+    theirs, ours = (contest.turns[who].failures[case.id] for who in ("kube-proxy", "kproxy"))
+    if known := reason(case):
+        return ("STALE", known) if not theirs else ("DIFFERS", ours) if ours else ("known", "")
+    if theirs:
+        return "TABLE", theirs
+    difference = contest.difference(case)
+    return ("DIFFERS" if difference else "equal"), difference
 
 
 if __name__ == "__main__":

@@ -10,13 +10,9 @@ from tests.flows.sctp import SCTP_MISSING
 from tests.flows.stage import Case
 from tests.flows.table import ENTRIES, families_of
 from tests.oracle.known import reason
-from tests.oracle.kube_proxy import KubeProxy
 
 if TYPE_CHECKING:
     from tests.flows.modes import Mode
-
-#: The variants of the tool with which kube-proxy is tried.
-MODES: tuple[KubeProxy, ...] = (KubeProxy("nft"),)
 
 
 def cases_of(mode: Mode) -> list[Case]:

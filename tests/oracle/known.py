@@ -13,10 +13,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Lines of the table that kube-proxy does not follow: those of `row` whose label has `text` in it."""
+    """Lines of the table that kube-proxy does not follow: those of `row` whose label has `text` in it.
+
+    `documented` is how its row in docs/differences.md begins.
+    """
 
     row: str
     reason: str
+    documented: str
     text: str = ""
     family: str = ""
     variant: str = ""
@@ -42,9 +46,11 @@ HEADLESS_LABEL = (
 )
 
 DIFFERENCES = (
-    Known("31", HEADLESS_LABEL, "headless label"),
-    Known("96", STALE_UDP),
-    Known("102", NAT_FLUSHED),
+    Known(
+        "31", HEADLESS_LABEL, "a ClusterIP Service with the label `service.kubernetes.io/headless`", "headless label"
+    ),
+    Known("96", STALE_UDP, "UDP flows to a Service scaled to zero, or deleted, keep going"),
+    Known("102", NAT_FLUSHED, "looks for its canary in `mangle` only"),
 )
 
 

@@ -1,4 +1,6 @@
-"""The real kube-proxy does what the flow table says of it, but for the differences that are known.
+"""The real kube-proxy does what the flow table says of it, and kproxy does the same, but for known differences.
+
+Both read the same objects from a real API server, in turn, in the same lab.
 
 pytest tests/oracle                  all of it
 pytest tests/oracle -k "ipv4-17-"    one row
@@ -6,68 +8,45 @@ pytest tests/oracle -k "ipv4-17-"    one row
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.flows.configs import CONFIGS
-from tests.flows.stage import Case
-from tests.oracle.cases import MODES, cases_of
-from tests.oracle.known import DIFFERENCES, reason
-from tests.oracle.kube_proxy import KubeProxy, OracleStage
+from tests.flows.stages import Stages, selected_cases
+from tests.oracle.cases import cases_of
+from tests.oracle.contest import PAIRINGS, Contest
+from tests.oracle.known import DIFFERENCES, Known, reason
+from tests.oracle.kube_proxy import KubeProxy
 from tests.peers import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CASES = [case for mode in MODES for case in cases_of(mode)]
+    from tests.flows.modes import Mode
+    from tests.flows.stage import Case
 
-
-class Oracle:
-    """Opens a lab when a variant's turn comes; all selected cases of a configuration are played with the first."""
-
-    def __init__(self, selected: list[Case]) -> None:
-        self._selected = selected
-        self._stage: OracleStage | None = None
-
-    def failure(self, case: Case) -> str:
-        stage = self._of(case)
-        if case.id not in stage.failures:
-            together = [one for one in self._selected if one.mode is case.mode and one.config == case.config]
-            stage.play(CONFIGS[case.config], together)
-        return stage.failures[case.id]
-
-    def close(self) -> None:
-        if self._stage:
-            self._stage.close()
-            self._stage = None
-
-    def _of(self, case: Case) -> OracleStage:
-        if self._stage is None or self._stage.mode is not case.mode:
-            self.close()
-            assert isinstance(case.mode, KubeProxy)
-            stage = OracleStage(case.mode)
-            stage.open()
-            self._stage = stage
-        return self._stage
+DOCUMENT = Path(__file__).parents[2] / "docs" / "differences.md"
+CASES = [pytest.param(case, id=case.id) for pairing in PAIRINGS for case in cases_of(pairing.kube_proxy)]
 
 
 @pytest.fixture(scope="module")
-def oracle(request: pytest.FixtureRequest) -> Iterator[Oracle]:
+def contests(request: pytest.FixtureRequest) -> Iterator[Stages[Contest]]:
     require("etcd", "kube-apiserver", "kube-proxy")
-    items = [
-        item for item in request.session.items if isinstance(item, pytest.Function) and item.module is request.module
-    ]
-    params = [item.callspec.params.get("case") for item in items if hasattr(item, "callspec")]
-    made = Oracle([case for case in params if isinstance(case, Case)])
+    items = [item for item in request.session.items if getattr(item, "module", None) is request.module]
+    made = Stages(selected_cases(items), _contest)
     yield made
     made.close()
 
 
+def _contest(kube_proxy: Mode) -> Contest:
+    return Contest(next(one for one in PAIRINGS if one.kube_proxy is kube_proxy))
+
+
 @pytest.mark.root
-@pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in CASES])
-def test_kube_proxy_does_what_the_table_says(case: Case, oracle: Oracle) -> None:
-    failure, known = oracle.failure(case), reason(case)
+@pytest.mark.parametrize("case", CASES)
+def test_kube_proxy_does_what_the_table_says(case: Case, contests: Stages[Contest]) -> None:
+    failure, known = contests.played(case).turns["kube-proxy"].failures[case.id], reason(case)
     if failure and known:
         pytest.xfail(known)
     if known:
@@ -76,7 +55,26 @@ def test_kube_proxy_does_what_the_table_says(case: Case, oracle: Oracle) -> None
         pytest.fail(failure, pytrace=False)
 
 
+@pytest.mark.root
+@pytest.mark.parametrize("case", CASES)
+def test_kproxy_does_what_kube_proxy_does(case: Case, contests: Stages[Contest]) -> None:
+    """Who answers, from which address, refused or dropped. Where they are known to differ, kproxy follows the table."""
+    contest, known = contests.played(case), reason(case)
+    difference = contest.turns["kproxy"].failures[case.id] if known else contest.difference(case)
+    if difference:
+        pytest.fail(difference, pytrace=False)
+
+
 def test_every_known_difference_is_about_a_line_of_the_table() -> None:
     every = [case for variant in ("nft", "legacy") for case in cases_of(KubeProxy(variant))]
     for known in DIFFERENCES:
         assert any(known.fits(case) for case in every), known
+
+
+@pytest.mark.parametrize("known", DIFFERENCES, ids=lambda known: known.row)
+def test_every_known_difference_is_documented(known: Known) -> None:
+    """With the reason: why ours is better."""
+    rows = [line.split(" | ") for line in DOCUMENT.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    described = [cells for cells in rows if cells[0].removeprefix("| ").startswith(known.documented)]
+    assert len(described) == 1, f"docs/differences.md has no row that begins with {known.documented!r}"
+    assert described[0][-1].strip(" |"), "it does not say why"

@@ -1,0 +1,23 @@
+"""kproxy dns: the DNS server, without a proxy around it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from kproxy.cli.flags import DNS_FLAGS, SOURCE_FLAGS, flag_options, flatten, verbosity_option
+from kproxy.logs import set_up_logging
+
+
+@click.command()
+@flag_options(SOURCE_FLAGS, DNS_FLAGS)
+@verbosity_option
+def dns(**values: Any) -> None:
+    """Answer for the cluster's names, and forward all others."""
+    # Late: the server pulls in what the other verbs can do without.
+    from kproxy.dns.server.config import build_dns_config
+    from kproxy.dns.server.service import run_dns
+
+    set_up_logging(values["verbosity"])
+    run_dns(build_dns_config(flatten(values)))

@@ -1,0 +1,119 @@
+"""What `kproxy dns` was told, checked. Every error names its flag."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kproxy.dns.resolv_conf import MOST, name_servers, parse_upstream
+from kproxy.dns.resolver import Upstream
+from kproxy.dns.zone_config import ZoneConfig
+from kproxy.errors import ConfigError
+from kproxy.health.bind import BindAddress, parse_bind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+DNS_PORT = 53
+RESOLV_CONFS = (Path("/run/systemd/resolve/resolv.conf"), Path("/etc/resolv.conf"))
+"""The first one that is there counts; the second may lead to systemd-resolved's own address, and so back to itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DnsConfig:
+    """Everything that was decided before the service starts. `upstreams` empty: those of the node's resolv.conf."""
+
+    addresses: tuple[BindAddress, ...]
+    zone: ZoneConfig
+    upstreams: tuple[Upstream, ...] = ()
+    workers: int = 1
+    http_bind_address: str = "127.0.0.1:9153"
+    manifests: Path | None = None
+    kubeconfig: Path | None = None
+    master: str = ""
+    verbosity: int = 0
+
+    def is_own(self, upstream: Upstream) -> bool:
+        """Tell whether an upstream is an address that this very service listens on."""
+        return any(
+            (upstream.port == own.port and (own.all_addresses and ip_address(upstream.address).is_loopback))
+            or (upstream.address, upstream.port) == (own.host, own.port)
+            for own in self.addresses
+        )
+
+
+def build_dns_config(values: Mapping[str, Any]) -> DnsConfig:
+    """Build the configuration from flag values by key (`dns_bind_address`, ...). Raises `ConfigError`."""
+    get = values.get
+    addresses = tuple(_bind(text) for text in get("dns_bind_address") or ())
+    if not addresses:
+        raise ConfigError("--dns-bind-address", "is missing", remedy="give the addresses to answer on, as IP:PORT")
+    if len(set(addresses)) < len(addresses):
+        raise ConfigError("--dns-bind-address", "names an address twice", remedy="name each once")
+    workers = int(get("dns_workers", 1))
+    if not 1 <= workers <= 64:
+        raise ConfigError("--dns-workers", f"{workers} is not in range", remedy="it takes 1 to 64")
+    http_bind = get("dns_metrics_bind_address", "")
+    if http_bind:
+        http_bind = str(parse_bind(http_bind, field="--dns-metrics-bind-address", default_port=9153))
+    config = DnsConfig(
+        addresses=addresses,
+        zone=_zone(values, addresses),
+        upstreams=tuple(parse_upstream(text, field="--dns-upstream") for text in get("dns_upstream") or ()),
+        workers=workers,
+        http_bind_address=http_bind,
+        manifests=Path(str(get("manifests"))) if get("manifests") else None,
+        kubeconfig=Path(str(get("kubeconfig"))) if get("kubeconfig") else None,
+        master=get("master", ""),
+        verbosity=int(get("verbosity", 0)),
+    )
+    for upstream in config.upstreams:
+        if config.is_own(upstream):
+            raise ConfigError("--dns-upstream", f"{upstream} is this server itself", remedy="name another one")
+    if len(config.upstreams) > MOST:
+        raise ConfigError("--dns-upstream", f"names more than {MOST} servers", remedy="a few are enough")
+    return config
+
+
+def node_upstreams(config: DnsConfig, paths: Iterable[Path] = RESOLV_CONFS) -> tuple[tuple[Upstream, ...], str]:
+    """Return the servers of the node's resolv.conf without ourselves, and where they are from. Never raises."""
+    for path in paths:
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue
+        found = [Upstream(address) for address in name_servers(text)]
+        return tuple(one for one in found if not config.is_own(one))[:MOST], str(path)
+    return (), "no resolv.conf"
+
+
+def _bind(text: str) -> BindAddress:
+    address = parse_bind(text, field="--dns-bind-address", default_port=DNS_PORT)
+    if not address.host:
+        raise ConfigError(
+            "--dns-bind-address", f"{text!r} names no address", remedy="write 0.0.0.0:53 or [::]:53 for all"
+        )
+    if not address.port:
+        raise ConfigError("--dns-bind-address", f"{text!r} names no port", remedy="53 is the one that resolvers use")
+    return address
+
+
+def _zone(values: Mapping[str, Any], addresses: tuple[BindAddress, ...]) -> ZoneConfig:
+    flags = {
+        "clusterDomain": "--cluster-domain",
+        "dns.ttl": "--dns-ttl",
+        "dns.pods": "--dns-pods",
+        "dns.reverse": "--dns-reverse",
+    }
+    try:
+        return ZoneConfig(
+            domain=values.get("cluster_domain") or "cluster.local",
+            ttl=int(values.get("dns_ttl", 5)),
+            pods=values.get("dns_pods") or "insecure",
+            addresses=tuple(one.host for one in addresses if not one.all_addresses),
+            reverse=tuple(values.get("dns_reverse") or ()),
+        )
+    except ConfigError as error:
+        raise ConfigError(flags.get(error.field, error.field), error.reason, remedy=error.remedy) from None

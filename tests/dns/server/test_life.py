@@ -1,0 +1,110 @@
+"""From start to end: before all is known, when a worker dies, and from one process to the next."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.dns.server.load import Load
+from tests.dns.server.running import ADDRESS, WORLD, DnsProcess, dns_node, headless
+from tests.dns.server.world import World
+from tests.lab.agent import eventually
+
+pytestmark = pytest.mark.root
+
+DB = "db.shop.svc.cluster.local"
+
+
+def test_before_all_is_known_no_name_is_denied() -> None:
+    """The API server can't be reached: nothing is known of any name of the cluster, so none does not exist."""
+    with dns_node() as node, World(node.namespace, WORLD) as world:
+        server = node.server("--master", "http://127.0.0.1:9", upstream=world)
+        server.start()
+        eventually(lambda: server.page("/ready") is not None, "the server is there")
+        eventually(lambda: "answering on" in server.said(), "it listens")
+        reply = node.ask(DB)
+        assert reply.rcode() == 2
+        assert [int(option.code) for option in reply.options] == [14]
+        assert node.ips("www.example") == ["192.0.2.80"]
+        page = server.page("/ready")
+        assert page is not None
+        assert (page.status, page.body) == (503, "the cluster's objects were not read yet\n")
+        assert server.get("/health") == 200
+        eventually(lambda: (server.metric("kproxy_dns_data_age_seconds") or 0) > 0.5, "the data's age is told")
+        assert server.stop() == 0
+
+
+def wait_for_another(server: DnsProcess, worker: int) -> None:
+    eventually(lambda: server.workers() not in ([], [worker]), "another worker is there")
+
+
+def wait_until_gone(pids: list[int]) -> None:
+    eventually(lambda: not any(Path("/proc", str(pid)).exists() for pid in pids), "the workers have ended")
+
+
+def test_a_worker_that_dies_loses_no_query_but_those_it_held() -> None:
+    with dns_node() as node:
+        node.manifests.write("db", headless("db", "10.244.1.1"))
+        with node.server() as server, Load(node.namespace, ADDRESS, DB) as load:
+            for _ in range(3):
+                (worker,) = server.workers()
+                load.goes_on()
+                os.kill(worker, signal.SIGKILL)
+                wait_for_another(server, worker)
+            load.goes_on()
+        # What a worker has read it takes with it; what waits in the socket is the next one's.
+        assert len(load.lost) <= 3 * 64
+        assert set(load.answered) <= {0, 2}
+
+
+def test_no_query_is_lost_from_one_process_to_the_next() -> None:
+    with dns_node() as node:
+        node.manifests.write("db", headless("db", "10.244.1.1"))
+        old = node.server()
+        old.start()
+        old.wait_ready()
+        with Load(node.namespace, ADDRESS, DB) as load:
+            for turn in range(4):
+                load.goes_on()
+                new = node.server(metrics_port=9154 + turn)
+                new.start()
+                new.wait_ready()
+                assert old.stop() == 0
+                old = new
+            load.goes_on()
+        assert load.lost == []
+        assert set(load.answered) == {0}  # none was told that nothing is known yet
+        old.stop()
+
+
+def test_several_workers_share_the_queries() -> None:
+    with dns_node() as node:
+        node.manifests.write("db", headless("db", "10.244.1.1"))
+        with node.server("--dns-workers", "3") as server:
+            assert len(server.workers()) == 3
+            with Load(node.namespace, ADDRESS, DB) as load:
+                eventually(lambda: load.total > 3000, "queries are answered")
+            assert load.lost == []
+
+
+def test_it_ends_on_sigterm_and_leaves_no_process() -> None:
+    with dns_node() as node:
+        server = node.server()
+        with server:
+            workers = server.workers()
+            assert workers
+        wait_until_gone(workers)
+        assert "stopped" in server.said()
+
+
+def test_workers_end_when_the_service_is_killed() -> None:
+    with dns_node() as node:
+        server = node.server()
+        server.start()
+        server.wait_ready()
+        workers = server.workers()
+        server.kill()
+        wait_until_gone(workers)
