@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from kproxy.errors import ConfigError, ConfigErrors
 from kproxy.health.bind import parse_bind
+from kproxy.logs import FORMATS
 from kproxy.plan.local_traffic import DetectLocalMode, LocalSettings
 from kproxy.plan.node_ports import PRIMARY, parse_node_port_addresses
 from kproxy.plan.sysctls import ConntrackSettings
@@ -56,6 +57,7 @@ class Config:
     oom_score_adj: int = -999
     external_ips_allowed: bool = True
     ignored_gates: tuple[str, ...] = ()
+    logging_format: str = "text"
     config_file: Path | None = None
     configz: bytes = b"{}"
 
@@ -100,6 +102,7 @@ def build_config(values: Mapping[str, Any], names: Mapping[str, str] | None = No
         oom_score_adj=take(lambda: settings.number("oom_score_adj", -999, -1000, 1000), 0),
         external_ips_allowed=gates.get(GATE_EXTERNAL_IPS, True),
         ignored_gates=tuple(name for name in gates if name != GATE_EXTERNAL_IPS),
+        logging_format=take(lambda: _logging_format(get("logging_format", "text")), ""),
         config_file=Path(str(get("config"))) if get("config") else None,
     )
     problems.raise_them()
@@ -189,6 +192,12 @@ def _mode(mode: str) -> str:
     if mode in KUBE_PROXY_MODES:
         raise ConfigError("--proxy-mode", f"{mode} is not in this version", remedy=f"use {', '.join(MODES)}")
     raise ConfigError("--proxy-mode", f"{mode!r} is unknown", remedy=f"use {', '.join(MODES)}")
+
+
+def _logging_format(form: str) -> str:
+    if form not in FORMATS:
+        raise ConfigError("--logging-format", f"{form!r} is unknown", remedy=f"use {' or '.join(FORMATS)}")
+    return form
 
 
 def _bind_address(text: str) -> str:

@@ -14,6 +14,7 @@ from kproxy.errors import KernelError, ObjectError
 from kproxy.events.event import health_check_failed
 from kproxy.health.service import desired_listeners
 from kproxy.health.service_listeners import ServiceHealthListeners
+from kproxy.logs import fields
 from kproxy.plan.family import FamilyPlan
 from kproxy.plan.node_ports import parse_node_port_addresses
 
@@ -179,7 +180,7 @@ class Syncer:
         self._metrics.family(family).sync_failures.inc()
         if self._failing.get(family) != str(error):
             self._failing[family] = str(error)
-            log.error("%s: sync failed, the last good rules stay: %s", family, error)
+            log.error("%s: sync failed, the last good rules stay: %s", family, error, extra=fields(ip_family=family))
 
     def _kept(self, family: Family) -> None:
         """Note that the kernel holds what is wanted."""
@@ -208,6 +209,14 @@ class Syncer:
             "%s: %s sync in %.0f ms (%d Services looked at): wrote %s, deleted %d",
             *(family, "full" if synced.full else "partial", seconds * 1000),
             *(services, synced.written or "nothing", synced.deleted),
+            extra=fields(
+                ip_family=family,
+                kind="full" if synced.full else "partial",
+                seconds=round(seconds, 6),
+                services=services,
+                written=synced.written,
+                deleted=synced.deleted,
+            ),
         )
 
     async def _clean_conntrack(self, family: Family) -> None:
@@ -229,7 +238,7 @@ class Syncer:
         metrics.conntrack_deleted_entries.inc(deleted)
         udp.cleaned()
         if deleted:
-            log.info("%s: deleted %d stale UDP flows", family, deleted)
+            log.info("%s: deleted %d stale UDP flows", family, deleted, extra=fields(ip_family=family, deleted=deleted))
 
     async def _family_intact(self, proxier: Proxier) -> bool:
         try:

@@ -189,6 +189,7 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("--conntrack-udp-timeout", {"conntrack_udp_timeout": -1.0}),
     ("--conntrack-udp-timeout-stream", {"conntrack_udp_timeout_stream": -1.0}),
     ("--oom-score-adj", {"oom_score_adj": -1001}),
+    ("--logging-format", {"logging_format": "xml"}),
     ("--oom-score-adj", {"oom_score_adj": 1001}),
     ("--feature-gates", {"feature_gates": ("AllowServiceExternalIPs",)}),
     ("--feature-gates", {"feature_gates": ("AllowServiceExternalIPs=perhaps",)}),

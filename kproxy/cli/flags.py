@@ -114,12 +114,13 @@ SETTINGS = (
     Flag("conntrack-udp-timeout", DURATION, 0.0, "Timeout of unanswered UDP flows; 0 leaves it alone."),
     Flag("conntrack-udp-timeout-stream", DURATION, 0.0, "Timeout of answered UDP flows; 0 leaves it alone."),
     Flag("oom-score-adj", int, -999, "The process's oom_score_adj, -1000 to 1000."),
+    Flag("logging-format", str, "text", "text, or json: an object a line."),
     Flag("feature-gates", COMMA_LIST, (), "Gates as NAME=true or NAME=false.", multiple=True),
 )
 
 _ONE_WATCH = "kproxy makes one watch per resource and hardly another request"
 _OTHER_MODE = "it is for another mode"
-_LOGGING = "logs are plain text"
+_LOGGING = "logs go to standard error as they come"
 
 UNUSED = (
     Flag(
@@ -146,8 +147,7 @@ UNUSED = (
     Flag("show-hidden-metrics-for-version", str, "", "Show hidden metrics.", "no metric is hidden"),
     Flag("boot-id-file", COMMA_LIST, (), "Files to read the boot id from.", "it is not needed", multiple=True),
     Flag("machine-id-file", COMMA_LIST, (), "Files to read the machine id from.", "it is not needed", multiple=True),
-    Flag("vmodule", str, "", "Log levels by file.", _LOGGING),
-    Flag("logging-format", str, "text", "Log format.", _LOGGING),
+    Flag("vmodule", str, "", "Log levels by file.", "there is one level for all of it"),
     Flag("log-flush-frequency", DURATION, 5.0, "How often logs are flushed.", "logs are never buffered"),
     Flag("log-json-split-stream", BOOLEAN, False, "Split the JSON log.", _LOGGING),
     Flag("log-json-info-buffer-size", str, "0", "Buffer of the JSON log.", _LOGGING),

@@ -39,10 +39,10 @@ def run(context: click.Context, /, **values: Any) -> None:
         clean_up()
         return
     merged, warnings = gather(context, values)
-    log = set_up_logging(merged.values["verbosity"])
+    config = build_config(merged.values, merged.origins)
+    log = set_up_logging(merged.values["verbosity"], config.logging_format)
     for line in warnings:
         log.warning("%s", line)
-    config = build_config(merged.values, merged.origins)
     if values["write_config_to"]:
         _write(Path(values["write_config_to"]), write_settings(merged.values, merged.origins))
         return

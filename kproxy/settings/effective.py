@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from kproxy.settings.document import FileSettings
 
-OUTRANK_THE_FILE = frozenset({"config", "hostname_override", "master", "verbosity"})
+OUTRANK_THE_FILE = frozenset({"config", "hostname_override", "logging_format", "master", "verbosity"})
 """kube-proxy's flags that count beside --config. For the others the file stands in: flags left out, defaults."""
 
 

@@ -61,7 +61,7 @@ KUBE_PROXY_FIELDS = (
     Field("logging.format", "logging_format", Kind.TEXT),
     Field("logging.flushFrequency", "", Kind.ANYTHING),
     Field("logging.verbosity", "verbosity", Kind.INTEGER),
-    Field("logging.vmodule", "", Kind.ANYTHING, note="kproxy has one log level"),
+    Field("logging.vmodule", "", Kind.ANYTHING, note="there is one level for all of it"),
     Field("logging.options", "", Kind.ANYTHING),
     Field("hostnameOverride", "hostname_override", Kind.TEXT),
     Field("bindAddress", "bind_address", Kind.TEXT),

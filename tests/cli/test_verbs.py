@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +16,7 @@ import kproxy
 from kproxy.cli import main
 from kproxy.dataplane.iptables.binaries import Binaries
 from kproxy.errors import KernelError, LockHeld
-from kproxy.logs import set_up_logging
+from kproxy.logs import fields, set_up_logging
 from kproxy.plan.iptables.restore import parse_save
 from tests.cli.reading import fails
 from tests.plan.iptables.kernel import FakeKernel
@@ -281,3 +283,13 @@ def test_logs(capsys: pytest.CaptureFixture[str], verbosity: int, debug: bool) -
     assert "in short" in err
     assert "careful" in err
     assert len(err.splitlines()) == 2 + debug
+
+
+def test_logs_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    log = set_up_logging(0, "json")
+    log.warning("wrote %d\nrules", 3, extra=fields(ip_family="IPv4", seconds=0.5))
+    (line,) = capsys.readouterr().err.splitlines()
+    said = json.loads(line)
+    assert said.pop("ts") == pytest.approx(time.time(), abs=60)
+    assert said.pop("caller").startswith("kproxy:")
+    assert said == {"level": "warning", "msg": "wrote 3\nrules", "ip_family": "IPv4", "seconds": 0.5}
