@@ -39,7 +39,7 @@ def _text() -> logging.Formatter:
 
 
 class _Json(logging.Formatter):
-    """An object a line, as in Kubernetes' own JSON logs: `ts` in seconds since 1970, `caller`, `msg`, then the fields."""
+    """An object a line, as Kubernetes' own JSON logs: `ts` in seconds since 1970, `caller`, `msg`, then the fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
