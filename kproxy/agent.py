@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kproxy.config_watch import until_changed
+from kproxy.dns.server.child import keep_running
+from kproxy.dns.server.sockets import check
 from kproxy.errors import ServerError, SourceError
 from kproxy.events import event
 from kproxy.events.log import EventLog
@@ -50,6 +52,8 @@ LAST_WORD_S = 2.0
 def run_agent(config: Config) -> None:
     """Run until SIGTERM or SIGINT; the rules stay. Raises `KproxyError` when it can't start."""
     source, events = _source(config)
+    if config.dns is not None:
+        check(config.dns.addresses)
     _set_oom_score(config.oom_score_adj)
     proxy_mode = mode(config.proxy_mode)
     proxiers = proxy_mode.start(config)
@@ -114,6 +118,8 @@ class Agent:
             tasks.append(loop.create_task(until_changed(self._config.config_file)))
         if isinstance(self._events, EventSender):
             tasks.append(loop.create_task(self._events.run()))
+        if self._config.dns is not None:
+            tasks.append(loop.create_task(keep_running(self._config.dns)))
         if self._supervisor.watchdog_s:
             tasks.append(loop.create_task(self._watchdog()))
         try:

@@ -34,7 +34,7 @@ class Flag:
         return self.name.replace("-", "_")
 
 
-OWN_FLAGS = (
+PROXY_FLAGS = (
     Flag("manifests", Path, None, "Directory of YAML and JSON manifests to follow instead of the Kubernetes API."),
     Flag(
         "iptables-variant",
@@ -45,14 +45,20 @@ OWN_FLAGS = (
 )
 
 SOURCE_FLAGS = (
-    OWN_FLAGS[0],
+    PROXY_FLAGS[0],
     Flag("kubeconfig", str, "", "kubeconfig file; without it the Pod's service account (in-cluster)."),
     Flag("master", str, "", "Address of the API server, instead of the kubeconfig's."),
 )
 """Where `kproxy dns` learns of the cluster; they mean what they mean to `kproxy run`."""
 
 DNS_FLAGS = (
-    Flag("dns-bind-address", COMMA_LIST, (), "IP:PORT to answer on; several, with commas.", multiple=True),
+    Flag(
+        "dns-bind-address",
+        COMMA_LIST,
+        (),
+        "IP:PORT to answer DNS on; several, with commas. `kproxy run` without it: no DNS.",
+        multiple=True,
+    ),
     Flag("cluster-domain", str, "cluster.local", "The cluster's domain."),
     Flag(
         "dns-upstream",
@@ -73,6 +79,9 @@ DNS_FLAGS = (
     Flag("dns-workers", int, 1, "Processes that answer."),
     Flag("dns-metrics-bind-address", str, "127.0.0.1:9153", "IP:PORT of /metrics, /ready and /health; empty: none."),
 )
+
+OWN_FLAGS = (*PROXY_FLAGS, *DNS_FLAGS)
+"""What kube-proxy has not."""
 
 SETTINGS = (
     Flag("kubeconfig", str, "", "kubeconfig file; without it the Pod's service account (in-cluster)."),
@@ -200,7 +209,7 @@ def config_option(command: F) -> F:
 
 def flatten(values: dict[str, Any]) -> dict[str, Any]:
     """Join the values of list flags that were given several times."""
-    lists = {flag.key for flag in (*OWN_FLAGS, *SETTINGS, *UNUSED, *DNS_FLAGS) if flag.multiple}
+    lists = {flag.key for flag in (*OWN_FLAGS, *SETTINGS, *UNUSED) if flag.multiple}
     return {
         key: tuple(part for parts in value for part in parts) if key in lists else value
         for key, value in values.items()

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from kproxy.cli.flags import OWN_FLAGS, SETTINGS, UNUSED, flag_options, flatten, verbosity_option
+from kproxy.cli.flags import PROXY_FLAGS, SETTINGS, UNUSED, flag_options, flatten, verbosity_option
 from kproxy.config import build_config
 from kproxy.errors import ConfigError
 from kproxy.modes import mode
@@ -19,7 +19,7 @@ from kproxy.state.cluster import ClusterState
 
 
 @click.command()
-@flag_options(OWN_FLAGS, SETTINGS)
+@flag_options(PROXY_FLAGS, SETTINGS)
 @verbosity_option
 @click.option("--ip-family", type=click.Choice(["ipv4", "ipv6"]), default="ipv4", show_default=True)
 @flag_options(UNUSED)

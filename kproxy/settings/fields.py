@@ -114,5 +114,13 @@ KUBE_PROXY_FIELDS = (
 KPROXY_FIELDS = (
     Field("manifests", "manifests", Kind.TEXT),
     Field("iptables.variant", "iptables_variant", Kind.TEXT),
+    Field("dns.bindAddresses", "dns_bind_address", Kind.TEXTS),
+    Field("dns.clusterDomain", "cluster_domain", Kind.TEXT),
+    Field("dns.upstreams", "dns_upstream", Kind.TEXTS),
+    Field("dns.ttl", "dns_ttl", Kind.INTEGER, pointer=True),
+    Field("dns.pods", "dns_pods", Kind.TEXT),
+    Field("dns.reverse", "dns_reverse", Kind.TEXTS),
+    Field("dns.workers", "dns_workers", Kind.INTEGER, pointer=True),
+    Field("dns.metricsBindAddress", "dns_metrics_bind_address", Kind.TEXT, pointer=True),
 )
 """kproxy's own settings: a second document of the same file."""

@@ -35,6 +35,26 @@ class DnsConfig:
     master: str = ""
     verbosity: int = 0
 
+    def arguments(self) -> list[str]:
+        """Return the command line of `kproxy dns` that says the same."""
+        lists = {
+            "--dns-bind-address": [str(address) for address in self.addresses],
+            "--dns-upstream": [str(upstream) for upstream in self.upstreams],
+            "--dns-reverse": list(self.zone.reverse),
+        }
+        values = {
+            "--manifests": str(self.manifests or ""),
+            "--kubeconfig": str(self.kubeconfig or ""),
+            "--master": self.master,
+            "--cluster-domain": self.zone.domain,
+            "--dns-ttl": str(self.zone.ttl),
+            "--dns-pods": self.zone.pods,
+            "--dns-workers": str(self.workers),
+            "--v": str(self.verbosity),
+        } | {flag: ",".join(parts) for flag, parts in lists.items()}
+        said = [f"{flag}={value}" for flag, value in values.items() if value]
+        return [*said, f"--dns-metrics-bind-address={self.http_bind_address}"]
+
     def is_own(self, upstream: Upstream) -> bool:
         """Tell whether an upstream is an address that this very service listens on."""
         return any(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from kproxy.dns.feed import Counts, LoopFound, Mark, Reached, Setup, encode, encode_changes
 from kproxy.dns.feed import Upstreams as UpstreamsMessage
 from kproxy.dns.programming import Pending
+from kproxy.dns.server.child import orphaned
 from kproxy.dns.server.config import node_upstreams
 from kproxy.dns.server.crew import Worker
 from kproxy.dns.server.metrics import DnsMetrics
@@ -166,6 +167,10 @@ class DnsService:
         """See now and then whether the upstreams changed, and how old the data is."""
         while True:
             await asyncio.sleep(LOOK_S)
+            if orphaned():
+                log.warning("the agent that started this has ended")
+                self._stopping.set()
+                return
             now = time.monotonic()
             if not isinstance(self._source, KubernetesSource) or not self._source.troubles():
                 self._fresh_at = now

@@ -210,8 +210,9 @@ def main(arguments: list[str]) -> None:
     # A Ctrl-C in the terminal is for the feeder, which ends us when it is time.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    with contextlib.suppress(OSError, ValueError):  # it may be forbidden, and then less must do
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     Worker(socket.socket(fileno=int(arguments[0]))).run()
 
 

@@ -56,13 +56,20 @@ class Node:
         )
 
     def ask(
-        self, name: str, qtype: str = "A", *, over: Transport = "udp", to: str = ADDRESS, edns: int | None = 1232
+        self,
+        name: str,
+        qtype: str = "A",
+        *,
+        over: Transport = "udp",
+        to: str = ADDRESS,
+        edns: int | None = 1232,
+        timeout_s: float = 10.0,
     ) -> dns.message.Message:
         """Ask one question and return the reply, whose id and question fit."""
         options = {} if edns is None else {"use_edns": 0, "payload": edns}
         query = dns.message.make_query(name, qtype, **options)  # type: ignore[arg-type]
         send = dns.query.udp if over == "udp" else dns.query.tcp
-        return self.namespace.call(lambda: send(query, to, timeout=scaled(10)))
+        return self.namespace.call(lambda: send(query, to, timeout=scaled(timeout_s)))
 
     def rcode(self, name: str, qtype: str = "A", **options: object) -> str:
         return dns.rcode.to_text(self.ask(name, qtype, **options).rcode())  # type: ignore[arg-type]
