@@ -150,7 +150,8 @@ class Agent:
         self._metrics.endpoint_changes.inc(slices)
         self._metrics.endpoint_changes_pending.inc(slices)
         self._programming.note(batch.changes)
-        self._request()
+        if batch.complete:
+            self._request()
 
     def _request(self) -> None:
         self._schedule.request()

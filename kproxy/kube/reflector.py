@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from kproxy.errors import ObjectError
     from kproxy.kube.resources import Query, Resource
     from kproxy.kube.stream import Event
-    from kproxy.kube.wire import KubeObject
     from kproxy.sources.changes import Change
 
 _PASSING = (401, 403, 429, 503)
@@ -111,16 +110,15 @@ class Reflector:
         return self.phase is Phase.IDLE
 
     def take(self) -> tuple[Change, ...]:
-        """Return what changed since the last call; an object that is as it was then is not among it."""
+        """Return what changed since the last call; an object that is as it was then is not among it.
+
+        Until `synced` it is the beginning of what there is.
+        """
         return self._holding.take()
 
     def holds(self, key: str) -> bool:
         """Tell whether there is such an object."""
-        return key in self._holding.objects
-
-    def held(self, key: str) -> KubeObject | None:
-        """Return an object, None if there is no such one."""
-        return self._holding.objects.get(key)
+        return key in self._holding
 
     def hasten(self, now: float) -> None:
         """Make a request that waits as soon as it may be made: the server works again, or somebody must find out."""

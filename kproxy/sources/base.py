@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Source(Protocol):
-    """Yields batches of changes; the first one is everything there is, also when that is nothing."""
+    """Yields batches of changes; the first complete one makes up everything there is, also when that is nothing."""
 
     def changes(self) -> AsyncIterator[ChangeBatch]:
         """Follow the source until cancelled. Raises `SourceError` when it can't be read at all."""

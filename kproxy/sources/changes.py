@@ -27,8 +27,10 @@ class ChangeBatch:
     """Changes that belong together: they reach the kernel in one sync.
 
     `problems` are the documents and objects refused *at present* (the whole list, not what is new): an object that
-    is refused keeps its last good version, so it is not among the changes.
+    is refused keeps its last good version, so it is not among the changes. `complete` is False for parts of the first
+    one: more of what there is follows at once.
     """
 
     changes: tuple[Change, ...] = ()
     problems: tuple[ObjectError, ...] = field(default=())
+    complete: bool = True

@@ -77,12 +77,13 @@ class KubernetesSource:
             # It never ends by itself: if it does, that is an error to be raised here.
             task.add_done_callback(lambda _: wake.set())
         try:
-            await self._initial(wake, tasks)
+            async for changes in self._initial(wake, tasks):
+                yield ChangeBatch(changes, complete=False)
             told = self._problems()
-            yield ChangeBatch(tuple(self._changes()), told)
+            yield ChangeBatch(self._changes(), told)
             while True:
                 await self._news(wake, tasks)
-                changes, problems = tuple(self._changes()), self._problems()
+                changes, problems = self._changes(), self._problems()
                 if changes or _texts(problems) != _texts(told):
                     told = problems
                     yield ChangeBatch(changes, problems)
@@ -91,20 +92,28 @@ class KubernetesSource:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _initial(self, wake: asyncio.Event, tasks: Sequence[asyncio.Task[None]]) -> None:
-        """Wait until everything was listed once, and then a while for the own Node."""
+    async def _initial(
+        self, wake: asyncio.Event, tasks: Sequence[asyncio.Task[None]]
+    ) -> AsyncGenerator[tuple[Change, ...], None]:
+        """Yield what comes until everything was listed once, and then for a while until the own Node is there."""
         while not all(one.synced or (one.resource.optional and one.trouble) for one in self._reflectors):
             await self._news(wake, tasks)
+            if changes := self._changes():
+                yield changes
         if not self._node_name:
             return
         lacking, wait_s = self._missing(), self._node_wait_s
         if not lacking or wait_s <= 0:
             return
         log.info("waiting up to %g s for %s", wait_s, lacking)
+        meanwhile: list[Change] = []
         with suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
                 while lacking := self._missing():
                     await self._news(wake, tasks)
+                    meanwhile += self._changes()
+        if meanwhile:
+            yield tuple(meanwhile)
         if not lacking:
             log.info("Node %s is there", self._node_name)
         elif self._pod_cidrs:
@@ -116,8 +125,7 @@ class KubernetesSource:
             log.warning("no %s after %g s (see --hostname-override): going on without", lacking, wait_s)
 
     def _missing(self) -> str:
-        node = cast("wire.Node | None", self._reflectors[0].held(self._node_name))
-        return missing(self._node_name, node, pod_cidrs=self._pod_cidrs)
+        return missing(self._node_name, self._node, pod_cidrs=self._pod_cidrs)
 
     async def _news(self, wake: asyncio.Event, tasks: Sequence[asyncio.Task[None]]) -> None:
         await wake.wait()
@@ -127,8 +135,8 @@ class KubernetesSource:
                 task.result()
         self._log()
 
-    def _changes(self) -> list[Change]:
-        return [self._lasting(change) for one in self._reflectors for change in one.take()]
+    def _changes(self) -> tuple[Change, ...]:
+        return tuple([self._lasting(change) for one in self._reflectors for change in one.take()])
 
     def _lasting(self, change: Change) -> Change:
         """Return the change; of the own Node what it said last stays where it says nothing any more."""

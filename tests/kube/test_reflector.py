@@ -89,10 +89,24 @@ def test_nothing_is_synced_before_the_bookmark_says_so() -> None:
     driver = Driver()
     driver.answer(200, line("ADDED", service("b", 9)), line("ADDED", service("a", 3)), bookmark(4))
     assert not driver.reflector.synced
-    assert driver.reflector.take() == ()
+    assert {change.key for change in driver.reflector.take()} == {"default/a", "default/b"}
     driver.reflector.data(driver.now, bookmark(12, end=True))
     assert driver.reflector.synced
-    assert {change.key for change in driver.reflector.take()} == {"default/a", "default/b"}
+    assert driver.reflector.take() == ()
+
+
+def test_what_an_unfinished_first_list_had_and_the_next_has_not_is_taken_back() -> None:
+    driver = Driver()
+    driver.answer(200, line("ADDED", service("a", 3)), line("ADDED", service("b", 4)))
+    assert len(driver.reflector.take()) == 2
+    driver.reflector.lost(driver.now, "reset")
+    driver.now += 60
+    changed = service("b", 9, "10.96.0.2")
+    driver.answer(200, line("ADDED", changed), bookmark(12, end=True))
+    assert [(change.key, change.obj is None) for change in driver.reflector.take()] == [
+        ("default/b", False),
+        ("default/a", True),
+    ]
 
 
 def test_a_watch_goes_on_where_the_last_one_ended() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from kproxy.errors import SourceError
 from kproxy.kube.credentials import Plain
+from kproxy.sources.changes import ChangeBatch
 from kproxy.sources.kubernetes import KubernetesSource
 from tests.kube.live_api import FAST, LiveApi, live_api
 from tests.kube.texts import node, service, service_cidr, slice_
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
     from kproxy.kube.requests import Timing
-    from kproxy.sources.changes import ChangeBatch
+    from kproxy.sources.changes import Change
 
 PATIENCE_S = 20.0
 
@@ -32,15 +33,21 @@ class Follower:
         self.problems: list[str] = []
 
     async def take(self) -> ChangeBatch:
-        batch = await anext(self.batches)
-        for change in batch.changes:
+        """The next batch; the first one is put together from its parts."""
+        changes: list[Change] = []
+        while True:
+            batch = await anext(self.batches)
+            changes += batch.changes
+            if batch.complete:
+                break
+        for change in changes:
             if change.obj is None:
                 del self.objects[change.kind, change.key]
             else:
                 assert self.objects.get((change.kind, change.key)) != change.obj
                 self.objects[change.kind, change.key] = change.obj
         self.problems = [str(problem) for problem in batch.problems]
-        return batch
+        return ChangeBatch(tuple(changes), batch.problems)
 
     async def until(self, keys: set[str]) -> None:
         """Take batches until the Services are those."""
@@ -367,7 +374,7 @@ def test_where_pod_cidrs_tell_what_is_local_there_is_no_going_on_without() -> No
             await api.put(served)
             source = KubernetesSource(Plain(api.url), "n1", pod_cidrs=True, timing=FAST, node_wait_s=0.05)
             async with aclosing(source.changes()) as batches:
-                return await anext(batches)
+                return await Follower(batches).take()
 
     with pytest.raises(SourceError) as failure:
         asyncio.run(run(node("n1")))
