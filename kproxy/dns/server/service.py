@@ -21,7 +21,7 @@ from kproxy.dns.server.sockets import check, open_sockets, taken
 from kproxy.errors import KproxyError, SourceError
 from kproxy.kube.credentials import find_credentials
 from kproxy.kube.resources import ALL_ENDPOINT_SLICES, ALL_SERVICES, NAMESPACES
-from kproxy.sources.changes import Change
+from kproxy.sources.changes import Change, ChangeBatch
 from kproxy.sources.directory import ManifestDirectory
 from kproxy.sources.kubernetes import KubernetesSource
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from kproxy.dns.resolver import Upstream
     from kproxy.dns.server.config import DnsConfig
     from kproxy.kube.wire import KubeObject
-    from kproxy.sources.changes import ChangeBatch
 
 log = logging.getLogger(__name__)
 
@@ -130,8 +129,12 @@ class DnsService:
         log.info("stopped")
 
     async def _follow(self) -> None:
+        changes: list[Change] = []
         async for batch in self._source.changes():
-            self._take(batch)
+            changes += batch.changes
+            if batch.complete:
+                self._take(ChangeBatch(tuple(changes), batch.problems))
+                changes = []
 
     def _take(self, batch: ChangeBatch) -> None:
         changes = [change for change in batch.changes if change.kind in KINDS]
