@@ -44,8 +44,9 @@ class ClaimIndex:
     """
 
     def __init__(self) -> None:
-        self._claimants: dict[Claim, set[str]] = {}
-        self._services: dict[str, tuple[tuple[str, str], frozenset[Claim]]] = {}
+        # Nearly every claim has one claimant, so these are tuples, which are small.
+        self._claimants: dict[Claim, tuple[str, ...]] = {}
+        self._services: dict[str, ParsedService] = {}
         self._lost: dict[str, tuple[Claim, str]] = {}
         self._touched: set[str] = set()
         self._touched_claims: set[Claim] = set()
@@ -63,11 +64,12 @@ class ClaimIndex:
         self._remove(key)
         self._touched.add(key)
         if service is not None and service.ports:
-            claims = frozenset(claims_of(service))
-            self._services[key] = ((service.created, key), claims)
-            self._touched_claims |= claims
-            for claim in claims:
-                self._claimants.setdefault(claim, set()).add(key)
+            self._services[key] = service
+            for claim in claims_of(service):
+                claimants = self._claimants.get(claim, ())
+                if key not in claimants:
+                    self._claimants[claim] = (*claimants, key)
+                self._touched_claims.add(claim)
 
     def settle(self) -> set[str]:
         """Decide anew what the changes since the last call touch; return the Services whose standing changed."""
@@ -76,13 +78,14 @@ class ClaimIndex:
         return self._settle(names)
 
     def _remove(self, key: str) -> None:
-        _, claims = self._services.pop(key, (None, frozenset()))
-        self._touched_claims |= claims
-        for claim in claims:
-            claimants = self._claimants[claim]
-            claimants.discard(key)
-            if not claimants:
+        service = self._services.pop(key, None)
+        for claim in set(claims_of(service)) if service is not None else ():
+            left = tuple(name for name in self._claimants[claim] if name != key)
+            if left:
+                self._claimants[claim] = left
+            else:
                 del self._claimants[claim]
+            self._touched_claims.add(claim)
 
     def _rivals(self, claims: Iterable[Claim]) -> set[str]:
         """Return all Services linked by contested claims with somebody who has one of these."""
@@ -90,10 +93,12 @@ class ClaimIndex:
         known = set(claims)
         todo = list(known)
         while todo:
-            for name in self._claimants.get(todo.pop(), set()) - seen:
+            for name in self._claimants.get(todo.pop(), ()):
+                if name in seen:
+                    continue
                 seen.add(name)
-                for claim in self._services[name][1] - known:
-                    if len(self._claimants[claim]) > 1:
+                for claim in claims_of(self._services[name]):
+                    if claim not in known and len(self._claimants[claim]) > 1:
                         known.add(claim)
                         todo.append(claim)
         return seen
@@ -102,13 +107,13 @@ class ClaimIndex:
         """Hand out the claims of these Services again, the oldest first; return whose standing changed."""
         changed: set[str] = set()
         taken: dict[Claim, str] = {}
-        entered = sorted((self._services[name][0], name) for name in names if name in self._services)
+        entered = sorted((self._services[name].created, name) for name in names if name in self._services)
         before = {name: self._lost.pop(name, None) for name in names}
         for _, name in entered:
-            claims = self._services[name][1]
-            contested = sorted(claim for claim in claims if claim in taken)
-            if contested:
-                self._lost[name] = (contested[0], taken[contested[0]])
+            claims = set(claims_of(self._services[name]))
+            contested = min((claim for claim in claims if claim in taken), default=None)
+            if contested is not None:
+                self._lost[name] = (contested, taken[contested])
             else:
                 taken.update(dict.fromkeys(claims, name))
         for name in names:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING
 
 from kproxy.dataplane.iptables.lock import lock_holder
 from kproxy.errors import FeatureMissing, KernelError, LockHeld, PermissionMissing, RestoreRefused
 from kproxy.plan.iptables.restore import Restore, SavedTable, parse_save
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from kproxy.dataplane.iptables.binaries import Binaries
     from kproxy.state.addresses import Family
 
@@ -90,15 +94,16 @@ class IptablesTool:
 
     def _run(self, arguments: list[str], restore: Restore | None = None) -> str:
         try:
-            done = subprocess.run(
-                arguments,
-                input=restore.text if restore else "",
-                capture_output=True,
-                encoding="utf-8",
-                errors="surrogateescape",  # a comment of somebody's may be in any encoding
-                check=False,
-                timeout=TIMEOUT_S,
-            )
+            with _as_file(restore) as stdin:
+                done = subprocess.run(
+                    arguments,
+                    stdin=stdin,
+                    capture_output=True,
+                    encoding="utf-8",
+                    errors="surrogateescape",  # a comment of somebody's may be in any encoding
+                    check=False,
+                    timeout=TIMEOUT_S,
+                )
         except FileNotFoundError:
             raise FeatureMissing(f"{arguments[0]} is gone", remedy="install the package iptables") from None
         except subprocess.TimeoutExpired:
@@ -106,6 +111,17 @@ class IptablesTool:
         if done.returncode:
             raise explain_failure(arguments[0], done.returncode, done.stderr, restore)
         return done.stdout
+
+
+@contextmanager
+def _as_file(restore: Restore | None) -> Iterator[IO[str]]:
+    """Give the input as a file in memory: written line by line, it is never held as one text beside its lines."""
+    with os.fdopen(os.memfd_create("restore"), "w", encoding="utf-8", errors="surrogateescape") as file:
+        if restore is not None:
+            file.writelines(f"{line}\n" for line in restore.lines)
+            file.flush()
+            file.seek(0)
+        yield file
 
 
 def _reason(stderr: str) -> str:

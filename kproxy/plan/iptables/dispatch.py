@@ -46,14 +46,19 @@ class DispatchTree:
     """Rules by key, rendered as a tree of chains.
 
     `label(branch)` names a branch ("10.96.1.0/24"), `match(branch)` is the rule match that selects it. Several owners
-    (Services) may have rules under one key; equal rules of theirs appear once.
+    (Services) may have rules under one key; equal rules of theirs appear once. A rule that only differs by an address
+    may be put as that address, and `form` makes the rule of it where it is rendered: there may be a million of them.
     """
 
-    def __init__(self, label: Callable[[Branch], str], match: Callable[[Branch], str]) -> None:
+    def __init__(
+        self, label: Callable[[Branch], str], match: Callable[[Branch], str], form: Callable[[str], str] | None = None
+    ) -> None:
         self._label = label
         self._match = match
+        self._form = form
         self._keys: list[int] = []
-        self._rules: dict[int, dict[str, tuple[str, ...]]] = {}
+        # Pairs of (owner, rule), sorted by owner.
+        self._rules: dict[int, tuple[tuple[str, str], ...]] = {}
         self._appeared: set[int] = set()
         self._vanished: set[int] = set()
         self._dirty: set[int] = set()
@@ -62,20 +67,19 @@ class DispatchTree:
 
     def put(self, key: int, owner: str, rules: tuple[str, ...]) -> None:
         """Set the rules that `owner` has under `key`; none removes them."""
-        owners = self._rules.get(key)
-        if owners is not None and owners.get(owner, ()) == rules:
+        before = self._rules.get(key, ())
+        now = tuple([pair for pair in before if pair[0] != owner] + [(owner, rule) for rule in rules])
+        if len(now) > 1:
+            now = tuple(sorted(now, key=_owner))
+        if now == before:
             return
-        if rules:
-            if owners is None:
-                self._rules[key] = {owner: rules}
+        if not now:
+            del self._rules[key]
+            self._note(key, self._vanished, self._appeared)
+        else:
+            self._rules[key] = now
+            if not before:
                 self._note(key, self._appeared, self._vanished)
-            else:
-                owners[owner] = rules
-        elif owners is not None:
-            owners.pop(owner, None)
-            if not owners:
-                del self._rules[key]
-                self._note(key, self._vanished, self._appeared)
         self._dirty.add(key)
 
     def render(self) -> Chains:
@@ -147,22 +151,24 @@ class DispatchTree:
         return name, f"{self._match(branch)} -j {name}"
 
     def _leaf_rules(self, keys: list[int]) -> tuple[str, ...]:
-        found: dict[str, None] = {}
-        for key in keys:
-            owners = self._rules[key]
-            for owner in sorted(owners):
-                found.update(dict.fromkeys(owners[owner]))
-        return tuple(found)
+        found = dict.fromkeys([rule for key in keys for _, rule in self._rules[key]])
+        return tuple(found) if self._form is None else tuple([self._form(rule) for rule in found])
 
 
-def address_tree(family: Family, option: str, label: str = "") -> DispatchTree:
+def _owner(pair: tuple[str, str]) -> str:
+    return pair[0]
+
+
+def address_tree(
+    family: Family, option: str, label: str = "", form: Callable[[str], str] | None = None
+) -> DispatchTree:
     """Make a tree over addresses; `option` is `-d` or `-s`, `label` goes in front of the branches' names."""
 
     def cidr(branch: Branch) -> str:
         make = ipaddress.IPv4Address if family is Family.IPV4 else ipaddress.IPv6Address
         return f"{make(branch.first)}/{family.bits - branch.bits}"
 
-    return DispatchTree(lambda branch: label + cidr(branch), lambda branch: f"{option} {cidr(branch)}")
+    return DispatchTree(lambda branch: label + cidr(branch), lambda branch: f"{option} {cidr(branch)}", form)
 
 
 def port_tree(protocol: str) -> DispatchTree:

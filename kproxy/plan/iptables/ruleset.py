@@ -44,7 +44,7 @@ The filter table's KUBE-FIREWALL is not among them: the kubelet shares it, so it
 class _Service(msgspec.Struct):
     intents: tuple[PortIntent, ...]
     health_check_node_port: int
-    rules: list[PortRules]
+    rules: tuple[PortRules, ...]
 
 
 class IptablesRuleset:
@@ -101,7 +101,7 @@ class IptablesRuleset:
         elif not intents and not health_check_node_port:
             return
         self._endpoints += _count_endpoints(intents)
-        self._services[key] = _Service(intents, health_check_node_port, old.rules if old is not None else [])
+        self._services[key] = _Service(intents, health_check_node_port, old.rules if old is not None else ())
         self._unrendered.add(key)
 
     def difference(self) -> tuple[Restore, dict[ChainKey, Rules], list[ChainKey]]:
@@ -184,11 +184,11 @@ class IptablesRuleset:
         for rules in service.rules:
             for chain in rules.chains:
                 self._unwant(("nat", chain))
-        service.rules = [port_rules(intent, self._options) for intent in service.intents]
+        before, service.rules = service.rules, tuple(port_rules(intent, self._options) for intent in service.intents)
         for rules in service.rules:
             for chain, content in rules.chains.items():
                 self._want(("nat", chain), content)
-        self._shared.set_service(key, service.rules, service.health_check_node_port)
+        self._shared.set_service(key, before, service.rules, service.health_check_node_port)
         if not service.intents and not service.health_check_node_port:
             del self._services[key]
 

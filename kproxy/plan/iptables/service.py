@@ -48,13 +48,13 @@ class PortRules(msgspec.Struct):
     """
 
     protocol: str
-    chains: dict[str, tuple[str, ...]]
-    addresses: list[tuple[str, str]]
-    node_ports: list[tuple[int, str]]
-    filter_services: list[str]
-    filter_external: list[str]
-    filter_firewall: list[str]
     hairpins: tuple[str, ...]
+    chains: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
+    addresses: tuple[tuple[str, str], ...] = ()
+    node_ports: tuple[tuple[int, str], ...] = ()
+    filter_services: tuple[str, ...] = ()
+    filter_external: tuple[str, ...] = ()
+    filter_firewall: tuple[str, ...] = ()
 
 
 def port_rules(intent: PortIntent, options: RenderOptions) -> PortRules:
@@ -74,7 +74,7 @@ class _PortRenderer:
         self.external = names.EXTERNAL_PREFIX + digest
         self.firewall = names.FIREWALL_PREFIX + digest
         hairpins = tuple(dict.fromkeys(endpoint.ip for endpoint in intent.selection.reachable))
-        self.out = PortRules(port.protocol, {}, [], [], [], [], [], hairpins)
+        self.out = PortRules(port.protocol, hairpins)
 
     def render(self) -> PortRules:
         """Return the rules, in kube-proxy's order of emission."""
@@ -92,9 +92,9 @@ class _PortRenderer:
         if intent.internal is Verdict.FORWARD:
             chain = self.local if port.internal_local else self.cluster
             rule = f"{comment(f'{self.name} {FrontendKind.CLUSTER_IP}')} {self._match(port.cluster_ip)} -j {chain}"
-            self.out.addresses.append((port.cluster_ip, rule))
+            self.out.addresses += ((port.cluster_ip, rule),)
         else:
-            self.out.filter_services.append(self._refusal(intent.internal, intent.internal_reason, port.cluster_ip))
+            self.out.filter_services += (self._refusal(intent.internal, intent.internal_reason, port.cluster_ip),)
 
     def _external_address(self, kind: FrontendKind, ip: str) -> None:
         intent = self.intent
@@ -102,22 +102,22 @@ class _PortRenderer:
             walled = kind is FrontendKind.LOAD_BALANCER and intent.firewalled
             chain = self.firewall if walled else self.external
             rule = f"{comment(f'{self.name} {kind}')} {self._match(ip)} -j {chain}"
-            self.out.addresses.append((ip, rule))
+            self.out.addresses += ((ip, rule),)
             if walled:
                 why = comment(f"{self.name} traffic not accepted by {self.firewall}")
-                self.out.filter_firewall.append(f"{why} {self._match(ip)} -j DROP")
+                self.out.filter_firewall += (f"{why} {self._match(ip)} -j DROP",)
         if intent.external is not Verdict.FORWARD:
-            self.out.filter_external.append(self._refusal(intent.external, intent.external_reason, ip))
+            self.out.filter_external += (self._refusal(intent.external, intent.external_reason, ip),)
 
     def _node_port(self, number: int) -> None:
         intent, protocol = self.intent, self.port.protocol
         match = frontend_match(protocol, "", number)
         if intent.forwards_external:
-            self.out.node_ports.append((number, f"{comment(self.name)} {match} -j {self.external}"))
+            self.out.node_ports += ((number, f"{comment(self.name)} {match} -j {self.external}"),)
         if intent.external is not Verdict.FORWARD:
             why = comment(f"{self.name} {intent.external_reason}")
             target = self._target(intent.external)
-            self.out.filter_external.append(f"{why} -m addrtype --dst-type LOCAL {match} {target}")
+            self.out.filter_external += (f"{why} -m addrtype --dst-type LOCAL {match} {target}",)
 
     def _chains(self) -> None:
         intent, port, selection = self.intent, self.port, self.intent.selection

@@ -13,7 +13,7 @@ from kproxy.state.addresses import Family
 from kproxy.state.service import PROTOCOLS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from kproxy.plan.iptables.dispatch import DispatchTree
     from kproxy.plan.iptables.restore import ChainKey, Rules
@@ -63,31 +63,21 @@ class SharedChains:
 
     def __init__(self, family: Family) -> None:
         self._addresses = address_tree(family, "-d")
-        self._hairpins = address_tree(family, "-s", label="H-")
+        self._hairpins = address_tree(family, "-s", label="H-", form=_hairpin)
         self._ports = {protocol: port_tree(protocol) for protocol in PROTOCOLS}
         self._filter: dict[str, _FilterRules] = {}
-        self._put: dict[str, list[tuple[DispatchTree, int]]] = {}
 
-    def set_service(self, key: str, ports: list[PortRules], health_check_node_port: int) -> None:
-        """Replace what the Service `key` adds; nothing at all removes it."""
-        put: dict[tuple[str, int], tuple[DispatchTree, list[str]]] = {}
-
-        def add(kind: str, tree: DispatchTree, number: int, rule: str) -> None:
-            put.setdefault((kind, number), (tree, []))[1].append(rule)
-
-        for port in ports:
-            for ip, rule in port.addresses:
-                add("address", self._addresses, address_key(ip), rule)
-            for number, rule in port.node_ports:
-                add(port.protocol, self._ports[port.protocol], number, rule)
-            for ip in port.hairpins:
-                add("hairpin", self._hairpins, address_key(ip), f"-s {ip} -d {ip} {MARK_MASQUERADE}")
-        for tree, number in self._put.pop(key, ()):
+    def set_service(
+        self, key: str, before: Iterable[PortRules], ports: Sequence[PortRules], health_check_node_port: int
+    ) -> None:
+        """Replace what the Service `key` adds: `before` is what it was given the last time."""
+        put: dict[tuple[DispatchTree, int], list[str]] = {}
+        for place, rule in self._dispatched(ports):
+            put.setdefault(place, []).append(rule)
+        for tree, number in {place for place, _ in self._dispatched(before)} - put.keys():
             tree.put(number, key, ())
-        for (_, number), (tree, rules) in put.items():
+        for (tree, number), rules in put.items():
             tree.put(number, key, tuple(dict.fromkeys(rules)))
-        if put:
-            self._put[key] = [(tree, number) for (_, number), (tree, _) in put.items()]
         self._set_filter(key, ports, health_check_node_port)
 
     def chains(self, tail: Rules) -> Iterator[tuple[ChainKey, Rules]]:
@@ -107,7 +97,17 @@ class SharedChains:
         yield ("filter", "KUBE-PROXY-FIREWALL"), tuple(rule for rules in filters for rule in rules.firewall)
         yield ("filter", "KUBE-NODEPORTS"), tuple(rule for rules in filters for rule in rules.node_ports)
 
-    def _set_filter(self, key: str, ports: list[PortRules], health_check_node_port: int) -> None:
+    def _dispatched(self, ports: Iterable[PortRules]) -> Iterator[tuple[tuple[DispatchTree, int], str]]:
+        """Yield tree and key of each rule in a tree, and what is put there."""
+        for port in ports:
+            for ip, rule in port.addresses:
+                yield (self._addresses, address_key(ip)), rule
+            for number, rule in port.node_ports:
+                yield (self._ports[port.protocol], number), rule
+            for ip in port.hairpins:
+                yield (self._hairpins, address_key(ip)), ip
+
+    def _set_filter(self, key: str, ports: Iterable[PortRules], health_check_node_port: int) -> None:
         rules = _FilterRules(
             services=[rule for port in ports for rule in port.filter_services],
             external=[rule for port in ports for rule in port.filter_external],
@@ -121,3 +121,8 @@ class SharedChains:
             self._filter[key] = rules
         else:
             self._filter.pop(key, None)
+
+
+def _hairpin(ip: str) -> str:
+    """Masquerade what an endpoint sends to itself."""
+    return f"-s {ip} -d {ip} {MARK_MASQUERADE}"
