@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.controlplane.impatient import SILENCE_S
-from tests.controlplane.outage import NOTE, OUTAGE_S, Recoveries, Tenants, new_agent, outage
+from tests.controlplane.outage import NOTE, OUTAGE_S, PODS, Recoveries, Tenants, new_agent, outage
+from tests.controlplane.traffic import Traffic
+from tests.lab.agent import eventually
 from tests.lab.run import scaled
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.root
 
 FAULTS_PORT = 7450
+LISTS_S = 20.0
 UNAVAILABLE = '{"kind":"Status","status":"Failure","message":"etcdserver: no leader","reason":"%s","code":%d}'
 
 
@@ -108,6 +111,7 @@ def test_outage(
         try:
             tenants.change()
             time.sleep(max(0.0, over - time.monotonic()))
+            assert agent.health().status == 200, "it serves what it knows, so the node is healthy"
         finally:
             proxy.heal()
         recoveries.add(fault.name, catch_up())
@@ -145,6 +149,33 @@ def test_history_is_compacted_meanwhile(
         finally:
             proxy.heal()
         recoveries.add("410", catch_up())
+
+
+def test_nothing_is_written_until_every_list_is_in(
+    proxy: FaultProxy, tenants: Tenants, cluster: Cluster, agent: Agent
+) -> None:
+    """A start while the Services do not come, but the EndpointSlices do: the rules of before stay as they are."""
+    eventually(lambda: tenants.served, "all is as it should be")
+    with Traffic(cluster, tenants.ways(), set(PODS)) as traffic:
+        agent.stop()
+        before, fired = rules(cluster), proxy.fired
+        proxy.truncate_behind(b'"object":{"kind":"Service",')
+        try:
+            agent.start()
+            eventually(lambda: proxy.fired >= fired + 2, "the list of the Services broke off, twice", LISTS_S)
+            assert (agent.health().status, rules(cluster)) == (503, before)
+        finally:
+            proxy.heal()
+        agent.wait_ready()
+        assert tenants.served
+    traffic.check()
+
+
+def rules(cluster: Cluster) -> list[str]:
+    """The node's rules, without comments and counters."""
+    saved = "".join(cluster.node.run(f"{tool}-save") for tool in ("iptables", "ip6tables"))
+    assert "KUBE-" in saved
+    return [line.split(" [")[0] for line in saved.splitlines() if line.startswith((":", "-A"))]
 
 
 def test_half_open_streams_are_noticed(

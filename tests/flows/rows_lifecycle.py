@@ -67,8 +67,8 @@ LINES: tuple[Line, ...] = (
     Scenario("104", "restart: rules stay, nothing changes until both lists are in", "inv", (node_port("a1 b1"),), repair.restart,
              "rules stay; no connection is lost", alone=True),
     Elsewhere("105", "Slices list synced, Services list not: no sync", "inv",
-              "manifests arrive as one list; this is about the Kubernetes API's watches"),
+              "manifests arrive as one list; played with a real API server in tests/controlplane/test_outages.py"),
     Elsewhere("106", "apiserver unreachable: last rules stay, health 200", "inv",
-              "there is no API server with manifests; this is about the Kubernetes API's watches"),
+              "there is no API server with manifests; played with a real one in tests/controlplane/test_outages.py"),
 )
 # fmt: on
