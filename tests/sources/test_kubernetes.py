@@ -402,3 +402,24 @@ def test_a_node_that_is_deleted_stays_as_it_was_until_it_is_there_again(caplog: 
 
     tell(story)
     assert "Node n1 was deleted: going on with what it said last" in caplog.messages
+
+
+def test_a_server_that_is_too_old_is_named_once_and_followed_after_its_upgrade(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def story(api: LiveApi, source: KubernetesSource, seen: Follower) -> None:
+        api.faults["EndpointSlice"] = ["404"] * 100_000
+        await api.put(service("web"))
+        first = asyncio.ensure_future(seen.take())
+        await api.calls_of("EndpointSlice", 5)
+        assert not first.done(), "nothing is written by half of what there is"
+        assert len(source.troubles()) == 1
+        api.faults.clear()
+        await first
+
+    with caplog.at_level(logging.INFO):
+        tell(story)
+    [line] = [text for text in caplog.messages if text.endswith("; trying again")]
+    assert line.startswith("endpointslices of http://127.0.0.1:")
+    assert "this is no API server, or one before Kubernetes 1.21, which is too old" in line
+    assert "endpointslices: followed again" in caplog.messages
