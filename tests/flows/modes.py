@@ -106,14 +106,15 @@ socket.socket = Socket
 class Nftables(Mode):
     letter = "n"
     name = "nftables"
-    arguments = ("--proxy-mode=nftables", f"--iptables-sync-period={SYNC_PERIOD_S}s")
+    table = "kproxy"
+    arguments: tuple[str, ...] = ("--proxy-mode=nftables", f"--iptables-sync-period={SYNC_PERIOD_S}s")
 
     def reset(self, node: Namespace) -> None:
         node.run("nft", "flush", "ruleset")
 
     def flush(self, node: Namespace, family: Family, tables: tuple[str, ...]) -> None:
         for _ in tables:
-            node.run("nft", "delete", "table", "ip" if family == "ipv4" else "ip6", "kproxy")
+            node.run("nft", "delete", "table", "ip" if family == "ipv4" else "ip6", self.table)
 
     def forward_policy(self, node: Namespace, family: Family, policy: str, accept: tuple[str, ...] = ()) -> None:
         table = f"table {'ip' if family == 'ipv4' else 'ip6'} firewall"

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Literal
 from unittest import mock
 
 from tests.flows import scene
-from tests.flows.modes import Iptables
+from tests.flows.modes import Iptables, Nftables
 from tests.flows.sctp import PROTOCOLS
 from tests.flows.stage import Stage
 from tests.oracle.cluster import KPROXY, OracleCluster
-from tests.oracle.kube_proxy import KubeProxy
+from tests.oracle.kube_proxy import KubeProxy, KubeProxyNftables
 
 if TYPE_CHECKING:
     from tests.flows.configs import Config
@@ -29,12 +29,15 @@ REFUSED_WITHIN_S = 3.0
 class Pairing:
     """kube-proxy in one of its modes, and kproxy in the mode that takes its place."""
 
-    kube_proxy: KubeProxy
+    kube_proxy: KubeProxy | KubeProxyNftables
     kproxy: Mode
 
 
 #: Another mode is another line here.
-PAIRINGS: tuple[Pairing, ...] = (Pairing(KubeProxy("nft"), Iptables("nft")),)
+PAIRINGS: tuple[Pairing, ...] = (
+    Pairing(KubeProxy("nft"), Iptables("nft")),
+    Pairing(KubeProxyNftables(), Nftables()),
+)
 
 
 @dataclass(slots=True)

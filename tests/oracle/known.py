@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tests.flows.line import Elsewhere
 
 if TYPE_CHECKING:
+    from tests.flows.line import Line
     from tests.flows.stage import Case
 
 
@@ -52,6 +53,22 @@ DIFFERENCES = (
     Known("96", STALE_UDP, "UDP flows to a Service scaled to zero, or deleted, keep going"),
     Known("102", NAT_FLUSHED, "looks for its canary in `mangle` only"),
 )
+
+
+#: With an API server every clusterIP is in a ServiceCIDR, and nftables mode drops what goes to an address there that
+#: no Service has. Row 26 shows that; these rows need an address that nobody cares about. (Row, text of the label.)
+IN_A_SERVICE_CIDR = (("31", "->C"), ("96", "Service deleted"))
+#: 1.36 does not know the gate.
+NOT_IN_THIS_VERSION = ("81",)
+
+
+def why_not_here(line: Line, mode: str) -> str:
+    """Why a line of the table can't be shown with an API server and this kube-proxy; empty when it can."""
+    if mode != "n":
+        return ""
+    if any(line.row == row and text in line.label for row, text in IN_A_SERVICE_CIDR):
+        return "the address is in a ServiceCIDR"
+    return "kube-proxy 1.36 has not got it" if line.row in NOT_IN_THIS_VERSION else ""
 
 
 def reason(case: Case) -> str:

@@ -6,7 +6,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from tests.flows.configs import SYNC_PERIOD_S
-from tests.flows.modes import Iptables
+from tests.flows.modes import Iptables, Nftables
 from tests.oracle.cluster import Program, kube_proxy
 from tests.peers import peer
 
@@ -41,6 +41,28 @@ class KubeProxy(Iptables):
         return kube_proxy(
             str(peer("kube-proxy")), lambda directory: {"PATH": f"{tools(directory, variant)}:{SYSTEM_PATH}"}
         )
+
+
+class KubeProxyNftables(Nftables):
+    """kube-proxy's nftables mode. It calls nft for everything it writes."""
+
+    name = "kube-proxy-nftables"
+    table = "kube-proxy"
+    arguments = (*Nftables.arguments, "--iptables-min-sync-period=100ms")
+
+    def obstruct(self, directory: Path) -> tuple[dict[str, str], Path]:
+        flag, programs = directory / "obstructed", directory / "obstructed-nft"
+        programs.mkdir(exist_ok=True)
+        script = programs / "nft"
+        script.write_text(
+            f'#!/bin/sh\n[ -e {flag} ] && {{ echo obstructed >&2; exit 1; }}\nexec {shutil.which("nft")} "$@"\n'
+        )
+        script.chmod(0o755)
+        return {"PATH": f"{programs}:{SYSTEM_PATH}"}, flag
+
+    def program(self) -> Program:
+        """kube-proxy."""
+        return kube_proxy(str(peer("kube-proxy")), lambda _: {})
 
 
 def tools(directory: Path, variant: str) -> Path:
