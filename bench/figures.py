@@ -46,3 +46,13 @@ def show(title: str, figures: Sequence[Figure]) -> None:
     for figure in figures:
         table.add_row(*figure.cells())
     Console(width=110).print(table)
+
+
+def show_rows(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table of ready-made cells."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for column in columns:
+        table.add_column(column, justify="left" if column == columns[0] else "right")
+    for row in rows:
+        table.add_row(*row)
+    Console(width=140).print(table)
