@@ -27,6 +27,7 @@ from kproxy.metrics.server import start_metrics_server
 from kproxy.modes import mode
 from kproxy.notices import Notices
 from kproxy.plan.local_traffic import DetectLocalMode
+from kproxy.repairs import Repairs
 from kproxy.schedule import SyncSchedule
 from kproxy.sources.directory import ManifestDirectory
 from kproxy.sources.kubernetes import KubernetesSource
@@ -35,13 +36,14 @@ from kproxy.supervisor import Supervisor
 from kproxy.syncer import Syncer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from kproxy.config import Config
-    from kproxy.dataplane.mode import Proxier
+    from kproxy.dataplane.mode import Drift, Proxier
     from kproxy.health.http import HttpServer
     from kproxy.sources.base import Source
     from kproxy.sources.changes import ChangeBatch
+    from kproxy.state.addresses import Family
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +67,9 @@ def run_agent(config: Config) -> None:
     # Until the first sync is done nearly every new object lives on, and looking for garbage would double the time.
     gc.disable()
     try:
-        asyncio.run(Agent(config, source, proxiers, health, metrics, events).run())
+        drift = proxy_mode.drift(proxiers)
+        take_over = proxy_mode.take_over
+        asyncio.run(Agent(config, source, proxiers, health, metrics, events, drift=drift, take_over=take_over).run())
     finally:
         for server in servers:
             if server is not None:
@@ -83,6 +87,9 @@ class Agent:
         health: ProxierHealth,
         metrics: Metrics,
         events: EventLog,
+        *,
+        drift: Drift | None = None,
+        take_over: Callable[[], None] = lambda: None,
     ) -> None:
         self._config = config
         self._source = source
@@ -100,6 +107,8 @@ class Agent:
         self._programming = ProgrammingLatency(time.time())
         self._notices = Notices(metrics)
         self._supervisor = Supervisor()
+        self._repairs = None if drift is None else Repairs(drift, metrics, self._repair)
+        self._take_over = take_over
         self._wake = asyncio.Event()
         self._full = False
         self._ready = False
@@ -113,6 +122,8 @@ class Agent:
             loop.add_signal_handler(number, stop.set)
         self._events.record(event.started(self._config.node_name))
         loop.add_reader(self._syncer.watch(), self._addresses_changed)
+        if self._repairs is not None:
+            self._repairs.start()
         tasks = [loop.create_task(self._follow()), loop.create_task(self._sync_loop()), loop.create_task(stop.wait())]
         if self._config.config_file is not None:
             tasks.append(loop.create_task(until_changed(self._config.config_file)))
@@ -130,6 +141,8 @@ class Agent:
             self._supervisor.stopping()
             await asyncio.gather(*tasks, return_exceptions=True)
             loop.remove_reader(self._syncer.watch())
+            if self._repairs is not None:
+                self._repairs.stop()
             self._syncer.close()
         for task in done:
             task.result()
@@ -165,6 +178,12 @@ class Agent:
         if self._syncer.watch().stale() and self._notices.told:
             self._request()
 
+    def _repair(self, families: Collection[Family]) -> None:
+        if self._notices.told:  # the first sync reads everything anyway
+            for family in families:
+                self._syncer.distrust(family)
+            self._request()
+
     async def _sync_loop(self) -> None:
         looked_at = time.monotonic()
         while True:
@@ -197,9 +216,12 @@ class Agent:
         else:
             self._programming.put_back(triggers)
         self._schedule.finish(time.monotonic(), failed=not succeeded)
+        if self._repairs is not None:
+            self._repairs.look()
         if succeeded and not self._ready:
             self._ready = True
             self._supervisor.ready(f"Services at the first sync: {len(self._state.services)}")
+            await asyncio.to_thread(self._take_over)
         if not gc.isenabled():
             gc.freeze()
             gc.enable()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from kproxy.config import Config
-    from kproxy.dataplane.mode import Proxier
+    from kproxy.dataplane.mode import Drift, Proxier
     from kproxy.metrics.registry import Metrics
     from kproxy.plan.family import FamilyPlan
     from kproxy.state.cluster import ClusterState
@@ -20,13 +21,16 @@ class Mode(NamedTuple):
     `start` returns a proxier for each usable family, IPv4 first; it raises `FeatureMissing` or `PermissionMissing` and
     writes no rule of a Service. `set_sysctls` is the privileged part alone (--init-only). `render` returns what a first
     sync would write into an empty kernel, in the language of the mode's tool. `connect` lets metrics read the counters
-    that the kernel keeps for the mode.
+    that the kernel keeps for the mode. `take_over` removes the rules of whatever served Services on this node before;
+    it is called after the first sync. `drift` returns what tells of changes by others, None where nothing does.
     """
 
     start: Callable[[Config], Sequence[Proxier]]
     set_sysctls: Callable[[Config], None]
     render: Callable[[Config, ClusterState, FamilyPlan], str]
     connect: Callable[[Sequence[Proxier], Metrics], None]
+    take_over: Callable[[], None] = lambda: None
+    drift: Callable[[Sequence[Proxier]], Drift | None] = lambda _: None
 
 
 def mode(name: str) -> Mode:
@@ -36,6 +40,7 @@ def mode(name: str) -> Mode:
 
 # Each mode is imported when it is used: a node runs one, and the others may need what it does not have.
 def _iptables() -> Mode:
+    from kproxy.dataplane import leftovers
     from kproxy.dataplane.iptables import counters, ruleset_for, start
     from kproxy.dataplane.iptables.proxier import IptablesProxier
 
@@ -44,13 +49,23 @@ def _iptables() -> Mode:
         metrics.ct_state_invalid_dropped_packets.read = lambda: counters.invalid_dropped(tools)
         metrics.localhost_nodeports_accepted_packets.read = lambda: counters.localhost_node_ports(tools)
 
-    return Mode(start.start_iptables, start.set_sysctls, ruleset_for.render_iptables, connect)
+    take_over = partial(leftovers.remove_leftovers, "iptables")
+    return Mode(start.start_iptables, start.set_sysctls, ruleset_for.render_iptables, connect, take_over)
 
 
 def _nftables() -> Mode:
+    from kproxy.dataplane import leftovers
     from kproxy.dataplane.nftables import ruleset_for, start
+    from kproxy.dataplane.nftables.drift import TableDrift
+    from kproxy.dataplane.nftables.proxier import NftablesProxier
 
-    return Mode(start.start_nftables, start.set_sysctls, ruleset_for.render_nftables, _nothing_to_count)
+    def drift(proxiers: Sequence[Proxier]) -> Drift | None:
+        watches = [proxier.watch for proxier in proxiers if isinstance(proxier, NftablesProxier)]
+        return next((TableDrift(watch) for watch in watches if watch is not None), None)
+
+    take_over = partial(leftovers.remove_leftovers, "nftables")
+    render = ruleset_for.render_nftables
+    return Mode(start.start_nftables, start.set_sysctls, render, _nothing_to_count, take_over, drift)
 
 
 def _nothing_to_count(proxiers: Sequence[Proxier], metrics: Metrics) -> None:

@@ -62,6 +62,7 @@ class Syncer:
         self._plans = {proxier.family: FamilyPlan(proxier.family, proxier.unsupported) for proxier in proxiers}
         self._due = {proxier.family for proxier in proxiers}
         self._in_step: set[Family] = set()
+        self._distrusted: set[Family] = set()
         self._failing: dict[Family, str] = {}
 
     def watch(self) -> AddressWatch:
@@ -87,6 +88,10 @@ class Syncer:
             if succeeded:
                 await self._clean_conntrack(proxier.family)
         return all(outcomes)
+
+    def distrust(self, family: Family) -> None:
+        """Have the next sync compare everything with what the kernel really holds: somebody else changed it."""
+        self._distrusted.add(family)
 
     async def intact(self) -> bool:
         """Tell whether every family's rules are still there; a family that can't be looked at counts as intact."""
@@ -152,6 +157,8 @@ class Syncer:
 
     async def _sync_family(self, proxier: Proxier, full: bool, services: int) -> bool:
         family, start = proxier.family, time.monotonic()
+        full = full or family in self._distrusted
+        self._distrusted.discard(family)  # before the sync: what happens during it counts anew
         if family not in self._due and not full:
             self._kept(family)
             return True

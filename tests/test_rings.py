@@ -53,7 +53,7 @@ RINGS = {
         kproxy.dns.server
     """,
     # What a user starts.
-    "wiring": "kproxy.agent kproxy.modes kproxy.syncer kproxy.cli kproxy.__main__",
+    "wiring": "kproxy.agent kproxy.modes kproxy.repairs kproxy.syncer kproxy.cli kproxy.__main__",
 }
 
 #: Packages with modules of several rings: their `__init__` runs with each of them, so it imports nothing.

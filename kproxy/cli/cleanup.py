@@ -1,14 +1,23 @@
-"""kproxy cleanup: remove every rule of kproxy (and of kube-proxy's iptables mode) from this node."""
+"""kproxy cleanup: remove every rule of kproxy, and of kube-proxy's iptables and nftables modes, from this node."""
 
 from __future__ import annotations
 
+from functools import partial
+from typing import TYPE_CHECKING
+
 import click
 
-from kproxy.dataplane.iptables.binaries import VARIANTS, find_binaries, legacy_tables
-from kproxy.dataplane.iptables.tool import IptablesTool
+from kproxy.dataplane.iptables.binaries import VARIANTS, find_binaries
+from kproxy.dataplane.iptables.leftovers import installed_tools, remove_chains
+from kproxy.dataplane.nftables.leftovers import KUBE_PROXY, remove_tables
 from kproxy.errors import FeatureMissing, KernelError
-from kproxy.plan.iptables.cleanup import cleanup as plan_cleanup
+from kproxy.plan.nftables.layout import TABLE
 from kproxy.state.addresses import FAMILIES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kproxy.dataplane.iptables.tool import IptablesTool
 
 
 @click.command()
@@ -18,33 +27,41 @@ def cleanup() -> None:
 
 
 def clean_up() -> None:
-    """Clean both variants and families up, and say what was removed.
+    """Clean up after every mode, and say what was removed.
 
-    One that fails does not keep the others from it; the `KernelError` at the end names all that did.
+    What fails does not keep the rest from it; the `KernelError` at the end names all that did.
     """
-    tools = [
-        IptablesTool(binaries)
-        for variant in VARIANTS
-        for family in FAMILIES
-        if (binaries := find_binaries(family, variant)) and (variant == "nft" or legacy_tables(family))
-    ]
+    failures: list[str] = []
+    found = _attempt(_clean_up_tables, "nftables", failures)
+    tools = installed_tools()
     if not tools and not any(find_binaries(family, variant) for family in FAMILIES for variant in VARIANTS):
-        raise FeatureMissing("iptables-restore is not installed", remedy="install the package iptables")
-    failures = []
+        if not found:
+            raise FeatureMissing("iptables-restore is not installed", remedy="install the package iptables")
+        click.echo("iptables is not installed: its tables were not looked at")
     for tool in tools:
-        try:
-            _clean_up_one(tool)
-        except KernelError as error:
-            failures.append(f"{tool.family} ({tool.variant}): {error}")
+        _attempt(partial(_clean_up_chains, tool), f"{tool.family} ({tool.variant})", failures)
     if failures:
         raise KernelError("; ".join(failures))
 
 
-def _clean_up_one(tool: IptablesTool) -> None:
-    restore, in_use = plan_cleanup(tool.save())
-    if restore.lines:
-        tool.restore(restore)
-    removed = sum(line.startswith("-X ") for line in restore.lines)
-    click.echo(f"{tool.family} ({tool.variant}): {removed} chains removed")
+def _attempt(clean: Callable[[], bool], where: str, failures: list[str]) -> bool:
+    try:
+        return clean()
+    except KernelError as error:
+        failures.append(f"{where}: {error}")
+        return False
+
+
+def _clean_up_tables() -> bool:
+    tables = remove_tables([TABLE, KUBE_PROXY])
+    for table in tables:
+        click.echo(f"{table} removed")
+    return bool(tables)
+
+
+def _clean_up_chains(tool: IptablesTool) -> bool:
+    chains, in_use = remove_chains(tool)
+    click.echo(f"{tool.family} ({tool.variant}): {chains} chains removed")
     for chain, user in sorted(in_use.items()):
         click.echo(f"{tool.family} ({tool.variant}): {chain} is emptied but stays: {user} jumps to it")
+    return bool(chains)

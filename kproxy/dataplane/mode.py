@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from kproxy.errors import ObjectError
     from kproxy.plan.intent import PortIntent
@@ -62,3 +62,16 @@ class Proxier(Protocol):
 
     def count_rules(self) -> Mapping[str, int]:
         """Return the number of rules owned, by table."""
+
+
+class Drift(Protocol):
+    """Tells what somebody else did to the rules, where the kernel says so by itself."""
+
+    def fileno(self) -> int:
+        """Return the descriptor that becomes readable when there may be something to tell."""
+
+    def read(self) -> Mapping[Family, Sequence[str]]:
+        """Return, in words by family, what was done since the last call. Does not block."""
+
+    def close(self) -> None:
+        """Stop listening."""

@@ -39,6 +39,8 @@ class FamilyMetrics:
     nftables_sync_failures: Counter
     nftables_cleanup_failures: Counter
     """Chains that nobody uses any more and that could not be deleted at once."""
+    foreign_changes: Counter
+    """What other programs did to our rules."""
     conntrack_sync_duration: Histogram
     conntrack_deleted_entries: Counter
 

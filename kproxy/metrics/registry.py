@@ -105,6 +105,9 @@ class Metrics:
 
     def _add_own_metrics(self, version: str) -> None:
         self._sync_failures = self._counter("kproxy_sync_failures_total", "Syncs that failed", FAMILY)
+        self._foreign_changes = self._counter(
+            "kproxy_foreign_changes_total", "What other programs did to our rules (nftables mode), put right", FAMILY
+        )
         self.source_errors = self._gauge("kproxy_source_errors", "Objects and documents that are refused at present")
         build = self._gauge("kproxy_build_info", "Always 1", ("version", "python_version"))
         build.labels(version, platform.python_version()).set(1)
@@ -189,6 +192,7 @@ class Metrics:
             iptables_partial_restore_failures=self._partial_restore_failures.labels(family),
             nftables_sync_failures=self._nftables_failures.labels(family),
             nftables_cleanup_failures=self._nftables_cleanup_failures.labels(family),
+            foreign_changes=self._foreign_changes.labels(family),
             conntrack_sync_duration=self._conntrack_duration.labels(family),
             conntrack_deleted_entries=self._conntrack_deleted.labels(family),
         )

@@ -55,6 +55,7 @@ KUBE_PROXY = [
 ]
 ROWS = [Row(f"kubeproxy_{row.name}", row.type, row.labels, row.buckets) for row in KUBE_PROXY] + [
     Row("kproxy_sync_failures_total", "counter", ("ip_family",)),
+    Row("kproxy_foreign_changes_total", "counter", ("ip_family",)),
     Row("kproxy_source_errors", "gauge"),
     Row("kproxy_build_info", "gauge", ("version", "python_version")),
 ]

@@ -11,7 +11,7 @@ import msgspec
 from kproxy.dataplane.mode import Synced
 from kproxy.dataplane.nftables.reader import read_set, read_table
 from kproxy.dataplane.nftables.ruleset_for import options_for
-from kproxy.dataplane.nftables.writer import commit
+from kproxy.dataplane.nftables.writer import commit, commit_watched
 from kproxy.errors import KernelError, ObjectError
 from kproxy.netlink.nftables.faults import TransactionRefused
 from kproxy.netlink.nftables.listing import generation_request, read_generation
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from kproxy.config import Config
+    from kproxy.dataplane.nftables.watch import TableWatch
     from kproxy.plan.intent import PortIntent
     from kproxy.plan.nftables.ruleset import Difference
+    from kproxy.plan.nftables.transaction import Transaction
     from kproxy.state.addresses import Family
     from kproxy.state.node import NodeInfo
 
@@ -38,13 +40,24 @@ _PIN_ATTEMPTS = 5
 
 
 class NftablesProxier:
-    """The nftables mode of one family. Not for several threads at once."""
+    """The nftables mode of one family. Not for several threads at once.
 
-    def __init__(self, config: Config, family: Family) -> None:
+    `watch` tells of changes by others; families share it.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        family: Family,
+        *,
+        watch: TableWatch | None = None,
+        unsupported: Mapping[str, str] | None = None,
+    ) -> None:
         self.family = family
         self.ruleset = NftablesRuleset(family)
         self.refused: dict[str, ObjectError] = {}
-        self.unsupported: dict[str, str] = {}
+        self.unsupported = dict(unsupported or {})
+        self.watch = watch
         self._config = config
         self._netlink: NetlinkSocket | None = None
         self._in_step = False
@@ -155,17 +168,23 @@ class NftablesProxier:
         """Commit a difference, and with it the end of the pins that lead to what it takes away."""
         stale = self._stale_pins(netlink) if difference.loses_pins else []
         if not (stale and self._committed_with_pins(netlink, difference, stale)):
-            commit(netlink, difference.transaction)
+            self._hand_over(netlink, difference.transaction)
         self.ruleset.applied(difference)
         if difference.loses_pins:
             self._remove_pins(netlink)
+
+    def _hand_over(self, netlink: NetlinkSocket, transaction: Transaction) -> None:
+        if self.watch is None:
+            commit(netlink, transaction)
+        else:
+            commit_watched(netlink, transaction, self.watch)
 
     def _committed_with_pins(self, netlink: NetlinkSocket, difference: Difference, stale: list[bytes]) -> bool:
         """Commit, pins included; False if that failed because one of them has expired meanwhile."""
         deletion = self.ruleset.delete_pins(stale).operations
         operations = (*difference.transaction.operations, *deletion)
         try:
-            commit(netlink, msgspec.structs.replace(difference.transaction, operations=operations))
+            self._hand_over(netlink, msgspec.structs.replace(difference.transaction, operations=operations))
         except TransactionRefused as refused:
             if any(fault.operation not in deletion for fault in refused.faults):
                 raise
@@ -194,7 +213,7 @@ class NftablesProxier:
             if not stale:
                 break
             with contextlib.suppress(TransactionRefused):  # one has expired meanwhile: look again
-                commit(netlink, self.ruleset.delete_pins(stale))
+                self._hand_over(netlink, self.ruleset.delete_pins(stale))
         self.ruleset.pins_removed()
 
     def _stale_pins(self, netlink: NetlinkSocket) -> list[bytes]:
@@ -206,7 +225,7 @@ class NftablesProxier:
         if not chains:
             return 0
         try:
-            commit(netlink, transaction)
+            self._hand_over(netlink, transaction)
         except TransactionRefused as refused:
             log.debug("%s: chains that nobody uses can't be deleted yet: %s", self.family, refused)
             return None

@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kproxy.dataplane import sysctls
+from kproxy.dataplane.nftables.probe import probe
 from kproxy.dataplane.nftables.proxier import NftablesProxier
+from kproxy.dataplane.nftables.watch import TableWatch
+from kproxy.errors import FeatureMissing
+from kproxy.plan.nftables.layout import TABLE
 from kproxy.plan.sysctls import wanted_sysctls
-from kproxy.state.addresses import Family
+from kproxy.state.addresses import FAMILIES, Family
 
 if TYPE_CHECKING:
     from kproxy.config import Config
@@ -22,14 +26,27 @@ def start_nftables(config: Config) -> list[NftablesProxier]:
 
     Raises `FeatureMissing` or `PermissionMissing`, each in one line.
     """
-    families = [Family.IPV4]
-    if Path("/proc/net/if_inet6").exists():
-        families.append(Family.IPV6)
-    else:
-        log.info("the kernel has no IPv6: IPv4 only")
+    unsupported = {family: missing for family in FAMILIES if (missing := _probe(family)) is not None}
     set_sysctls(config)
-    log.info("nftables mode, for %s", " and ".join(families))
-    return [NftablesProxier(config, family) for family in families]
+    log.info("nftables mode, for %s", " and ".join(unsupported))
+    watch = TableWatch(TABLE)
+    return [
+        NftablesProxier(config, family, watch=watch, unsupported=missing) for family, missing in unsupported.items()
+    ]
+
+
+def _probe(family: Family) -> dict[str, str] | None:
+    """Return what the kernel lacks but can be done without; None when there is no IPv6, or too little for it."""
+    if family is Family.IPV4:
+        return probe(family)
+    if not Path("/proc/net/if_inet6").exists():
+        log.info("the kernel has no IPv6: IPv4 only")
+        return None
+    try:
+        return probe(family)
+    except FeatureMissing as error:
+        log.warning("IPv4 only: %s", error)
+        return None
 
 
 def set_sysctls(config: Config) -> None:

@@ -16,11 +16,13 @@ from kproxy.netlink import nfnetlink
 from kproxy.netlink.message import attribute_map, split_messages
 from kproxy.netlink.nftables import objects, wire
 from kproxy.netlink.nftables.elements import keys_of
+from kproxy.plan.nftables.text import render_key
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
     from kproxy.netlink.message import Message
+    from kproxy.plan.nftables.model import SetSpec
     from kproxy.state.addresses import Family
 
 GROUP = 7
@@ -29,7 +31,10 @@ GROUP = 7
 MAX_KEYS = 3
 """So many elements of a set are remembered by key; all are counted."""
 
-_GENERATION, _PROCESS_ID, _PROCESS_NAME = 1, 2, 3  # NFTA_GEN_*
+MAX_TOLD = 4
+"""So many changes of one transaction are put into words."""
+
+_PROCESS_ID, _PROCESS_NAME = 2, 3  # NFTA_GEN_*
 _ELEMENTS = 3  # NFTA_SET_ELEM_LIST_ELEMENTS
 _INSTRUCTION, _HOST_U32 = struct.Struct("=HBBI"), struct.Struct("=I")
 _LOAD_WORD, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x15, 0x06
@@ -121,6 +126,29 @@ class ForeignChanges:
         pending, self._pending = self._pending, {}
         for family, changes in pending.items():
             yield ForeignTransaction(family, tuple(changes.values()), process, pid)
+
+
+def describe(transaction: ForeignTransaction, specs: Mapping[str, SetSpec]) -> str:
+    """Say in one line who did what; keys of the sets in `specs` in nft's words."""
+    who = f"{transaction.process} (pid {transaction.pid})" if transaction.process else "another program"
+    changes = transaction.changes
+    if any((change.verb, change.what) == ("deleted", "table") for change in changes):
+        return f"{who} deleted the table"
+    told = ", ".join(_describe_change(change, specs) for change in changes[:MAX_TOLD])
+    rest = len(changes) - MAX_TOLD
+    return f"{who} {told}" + (f", and changed {rest} other things" if rest > 0 else "")
+
+
+def _describe_change(change: Change, specs: Mapping[str, SetSpec]) -> str:
+    if change.what == "rules":
+        return f"{change.verb} {change.count} rules of chain {change.name}"
+    if change.what != "elements":
+        return f"{change.verb} {change.what} {change.name}".rstrip()
+    spec = specs.get(change.name)
+    keys = [render_key(spec, key) for key in change.keys if len(key) == spec.key_length] if spec else []
+    if len(keys) < change.count:
+        keys.append("...")
+    return f"{change.verb} {change.count} elements of {change.name} ({', '.join(keys)})"
 
 
 def filter_program(own_ports: Collection[int]) -> bytes:

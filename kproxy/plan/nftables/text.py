@@ -90,10 +90,7 @@ def render_set(spec: SetSpec, elements: Mapping[bytes, bytes]) -> Iterator[str]:
 
 def render_element(spec: SetSpec, key: bytes, value: bytes) -> str:
     """Return an element as it stands in a list of elements."""
-    if spec.interval:
-        text = " . ".join(_interval(spec, key[: spec.key_length], key[spec.key_length :]))
-    else:
-        text = " . ".join(_values(spec.key, key))
+    text = render_key(spec, key)
     if spec.data == VERDICTS:
         verdict, _, comment = value.partition(b"\0")
         data = f" : {verdict.decode()}"
@@ -103,6 +100,13 @@ def render_element(spec: SetSpec, key: bytes, value: bytes) -> str:
         data = f" : {' . '.join(_values(spec.data, value))}" if spec.data else ""
     named = f' comment "{comment.decode(errors="replace")}"' if comment else ""
     return f"{text}{named}{data}"
+
+
+def render_key(spec: SetSpec, key: bytes) -> str:
+    """Return a key as it stands in an element; of an interval also its first key alone."""
+    if spec.interval and len(key) > spec.key_length:
+        return " . ".join(_interval(spec, key[: spec.key_length], key[spec.key_length :]))
+    return " . ".join(_values(spec.key, key))
 
 
 def render_chain(chain: Chain, family: Family, specs: Mapping[str, SetSpec]) -> Iterator[str]:

@@ -1,0 +1,47 @@
+"""Takes over from what served Services on this node before: another mode of kproxy, or kube-proxy.
+
+Done once, after the first sync: by then our own rules are in place, and connections go on while the others go.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from kproxy.dataplane.iptables.leftovers import installed_tools, remove_chains
+from kproxy.dataplane.nftables.leftovers import KUBE_PROXY, remove_tables
+from kproxy.errors import KernelError
+from kproxy.plan.nftables.layout import TABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+log = logging.getLogger(__name__)
+
+
+def remove_leftovers(mode: str) -> None:
+    """Remove the rules of every mode but this one, and say which; what can't be removed is said, and stays."""
+    for remove in (_remove_tables, _remove_chains):
+        _carefully(remove, mode)
+
+
+def _carefully(remove: Callable[[str], Iterator[str]], mode: str) -> None:
+    try:
+        for what in remove(mode):
+            log.info("took over from another proxy: removed %s", what)
+    except KernelError as error:
+        log.warning("rules of another proxy stay: %s", error)
+
+
+def _remove_tables(mode: str) -> Iterator[str]:
+    ours = [TABLE] if mode == "iptables" else []
+    yield from remove_tables([*ours, KUBE_PROXY])
+
+
+def _remove_chains(mode: str) -> Iterator[str]:
+    if mode == "iptables":
+        return  # the chains have the same names in both programs, and are ours now
+    for tool in installed_tools():
+        removed = remove_chains(tool)
+        if removed.chains:
+            yield f"{removed.chains} {tool.family} chains of iptables ({tool.variant})"
