@@ -1,4 +1,7 @@
-"""python -m bench: print the figures of the iptables mode. Needs root, for network namespaces of its own."""
+"""python -m bench: print the figures of the iptables mode; `python -m bench api`: those on a real API server.
+
+Needs root, for network namespaces of its own.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +12,25 @@ from pathlib import Path
 
 import click
 
-from bench import agent, loading, planning
+from bench import agent, api, loading, planning
+from bench.api_lab import ApiLab
 from bench.figures import show
 
 
-@click.command()
+@click.group(invoke_without_command=True)
+@click.pass_context
 @click.option("--services", "sizes", type=int, multiple=True, default=(1000, 10000), show_default=True)
 @click.option("--runs", type=int, default=3, show_default=True)
 @click.option("--variant", "variants", multiple=True, default=("legacy", "nft"), show_default=True)
 @click.option("--only", type=click.Choice(["plan", "load", "agent"]), multiple=True)
-def main(sizes: tuple[int, ...], runs: int, variants: tuple[str, ...], only: tuple[str, ...]) -> None:
+def main(
+    context: click.Context, sizes: tuple[int, ...], runs: int, variants: tuple[str, ...], only: tuple[str, ...]
+) -> None:
     """Measure planning, loading and the whole agent, for clusters of so many Services with 4 endpoints each."""
     if os.geteuid() != 0:
         sys.exit("bench: it makes network namespaces, which needs root")
+    if context.invoked_subcommand is not None:
+        return
     wanted = only or ("plan", "load", "agent")
     for services in sizes:
         title = f"{services} Services x 4 endpoints, {runs} runs"
@@ -36,6 +45,24 @@ def main(sizes: tuple[int, ...], runs: int, variants: tuple[str, ...], only: tup
                     if "agent" in wanted:
                         found = agent.figures(services, runs, variant, form, Path(directory))
                         show(f"{title}: the agent", found)
+
+
+@main.command("api")
+@click.option("--services", type=int, default=10000, show_default=True)
+@click.option("--endpoints", "sizes", type=int, multiple=True, default=(4, 10), show_default=True, help="per Service")
+@click.option("--runs", type=int, default=3, show_default=True)
+@click.option("--mode", "modes", type=click.Choice(tuple(api.MODES)), multiple=True, default=tuple(api.MODES))
+@click.option("--no-changes", is_flag=True, help="only start and memory")
+@click.option("--no-peer", is_flag=True, help="kproxy alone")
+def on_an_api_server(
+    services: int, sizes: tuple[int, ...], runs: int, modes: tuple[str, ...], no_changes: bool, no_peer: bool
+) -> None:
+    """Measure start, memory and how changes are followed, beside the real kube-proxy, on a real API server."""
+    for endpoints in sizes:
+        with ApiLab(services, endpoints) as lab:
+            for mode in modes:
+                found = api.figures(lab, mode, runs, following=not no_changes, with_peer=not no_peer)
+                show(f"{services} Services x {endpoints} endpoints from a real API server, {runs} runs", found)
 
 
 if __name__ == "__main__":
