@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 # The names kproxy.cli.run and .cleanup are those of the commands; these are the modules.
 RUN, CLEANUP = sys.modules["kproxy.cli.run"], sys.modules["kproxy.cli.cleanup"]
+LEFTOVERS = sys.modules["kproxy.dataplane.iptables.leftovers"]
 
 SERVICE = """\
 apiVersion: v1
@@ -228,12 +229,13 @@ def test_cleanup_tells_an_error_in_one_line(
     def refuse(*_: object) -> None:
         raise KernelError("nothing works", remedy="go home")
 
-    monkeypatch.setattr(CLEANUP, "find_binaries", refuse)
+    monkeypatch.setattr(CLEANUP, "installed_tools", refuse)
     assert fails(capsys, "cleanup") == (1, "kproxy: nothing works - go home")
 
 
 def test_cleanup_without_iptables(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CLEANUP, "find_binaries", lambda *_: None)
+    monkeypatch.setattr(CLEANUP, "installed_tools", list)
     code, said = fails(capsys, "cleanup")
     assert code == 1
     assert said == "kproxy: iptables-restore is not installed - install the package iptables"
@@ -258,9 +260,9 @@ def test_cleanup_goes_on_where_one_variant_fails(
             assert "-X KUBE-SERVICES" in restore.lines
             cleaned.append(f"{self.family} {self.variant}")
 
-    monkeypatch.setattr(CLEANUP, "IptablesTool", Tool)
-    monkeypatch.setattr(CLEANUP, "find_binaries", lambda family, variant: Binaries(family, variant, "a", "b", "c"))
-    monkeypatch.setattr(CLEANUP, "legacy_tables", lambda _: ["nat"])
+    monkeypatch.setattr(LEFTOVERS, "IptablesTool", Tool)
+    monkeypatch.setattr(LEFTOVERS, "find_binaries", lambda family, variant: Binaries(family, variant, "a", "b", "c"))
+    monkeypatch.setattr(LEFTOVERS, "legacy_tables", lambda _: ["nat"])
     with pytest.raises(SystemExit) as caught:
         main(["cleanup"])
     assert cleaned == ["IPv4 legacy", "IPv6 legacy"]
