@@ -6,7 +6,7 @@ import contextlib
 import threading
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from tests.lab import Outcome, Probe
 
@@ -50,7 +50,7 @@ class Traffic:
             for work in (self._ask_again, self._connect_anew)
         ]
 
-    def __enter__(self) -> Traffic:
+    def __enter__(self) -> Self:
         self._held: list[tuple[Way, Held]] = []
         for way in self._ways:
             held = self._cluster.hold(way.source, way.address, way.port)

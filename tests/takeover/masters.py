@@ -1,0 +1,65 @@
+"""Who may have a node in hand: a program in one of its modes, and what shows that its rules are there."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tests.agent.one_node import LEAVE_CONNTRACK
+from tests.oracle.cluster import KPROXY, Program
+from tests.oracle.kube_proxy import KubeProxy
+
+if TYPE_CHECKING:
+    from tests.lab import Namespace
+
+CLUSTER = ("--cluster-cidr=10.244.0.0/16,fd00:10:244::/48", *LEAVE_CONNTRACK)
+#: Tools that list rules, and what in their output is one program's and mode's own.
+LISTS = {
+    "iptables-nft": ("iptables-nft-save", "ip6tables-nft-save"),
+    "iptables-legacy": ("iptables-legacy-save", "ip6tables-legacy-save"),
+    "nftables": ("nft list tables",),
+}
+#: KUBE-FIREWALL and the hint chains belong to the kubelet, too.
+_OURS = re.compile(r"^:(KUBE-(?:SVC|SEP|SERVICES|POSTROUTING|EXT|NODEPORTS|MARK-MASQ)\S*)", re.MULTILINE)
+_TABLE = re.compile(r"^table (ip6? (?:kproxy|kube-proxy))$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Master:
+    """A program in one of its modes; `rules` are the kinds of rules that it makes, as `kinds` names them."""
+
+    name: str
+    arguments: tuple[str, ...]
+    rules: frozenset[str]
+    variant: str = ""
+    """Of kube-proxy's iptables: which one it finds under the plain names."""
+
+    @property
+    def program(self) -> Program:
+        return KubeProxy(self.variant or "nft").program() if self.name.startswith("kube-proxy") else KPROXY
+
+
+def kube_proxy(mode: str, variant: str = "") -> Master:
+    rules = {"nftables": "table kube-proxy", "iptables": f"iptables-{variant}"}[mode]
+    name = f"kube-proxy {mode}{f'-{variant}' if variant else ''}"
+    return Master(name, (f"--proxy-mode={mode}", *CLUSTER), frozenset({rules}), variant)
+
+
+def kproxy(mode: str, variant: str = "") -> Master:
+    rules = {"nftables": "table kproxy", "iptables": f"iptables-{variant}"}[mode]
+    more = (f"--iptables-variant={variant}",) if variant else ()
+    name = f"kproxy {mode}{f'-{variant}' if variant else ''}"
+    return Master(name, (f"--proxy-mode={mode}", *more, *CLUSTER), frozenset({rules}), variant)
+
+
+def kinds(node: Namespace) -> set[str]:
+    """The kinds of rules of Service proxies that a node has at present, of either family."""
+    found = {
+        kind
+        for kind in ("iptables-nft", "iptables-legacy")
+        for command in LISTS[kind]
+        if _OURS.search(node.run(command, check=False))
+    }
+    tables = _TABLE.findall(node.run("nft", "list", "tables"))
+    return found | {f"table {name.split()[1]}" for name in tables}
