@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from tests.controlplane.traffic import Traffic
@@ -21,7 +22,7 @@ class TimedTraffic(Traffic):
     def longest_gap_s(self) -> float:
         """The longest time between two answered connections of one way."""
         times = self._answered.values()
-        return max((after - before for one in times for before, after in zip(one, one[1:], strict=False)), default=0.0)
+        return max((after - before for one in times for before, after in pairwise(one)), default=0.0)
 
     def _judge(self, what: str, way: Way, answer: Answer) -> bool:
         good = super()._judge(what, way, answer)
