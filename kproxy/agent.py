@@ -53,13 +53,13 @@ LAST_WORD_S = 2.0
 
 def run_agent(config: Config) -> None:
     """Run until SIGTERM or SIGINT; the rules stay. Raises `KproxyError` when it can't start."""
-    source, events = _source(config)
+    metrics = Metrics(mode=config.proxy_mode)
+    source, events = _source(config, metrics)
     if config.dns is not None:
         check(config.dns.addresses)
     _set_oom_score(config.oom_score_adj)
     proxy_mode = mode(config.proxy_mode)
     proxiers = proxy_mode.start(config)
-    metrics = Metrics(mode=config.proxy_mode)
     proxy_mode.connect(proxiers, metrics)
     health = ProxierHealth(config.sync_period_s)
     health.expect(proxier.family for proxier in proxiers)
@@ -266,13 +266,14 @@ def _last_word(events: EventLog, made_of: Callable[[str], event.Event]) -> Itera
         raise
 
 
-def _source(config: Config) -> tuple[Source, EventLog]:
+def _source(config: Config, metrics: Metrics) -> tuple[Source, EventLog]:
     """Return the source and where events go, after a look at it: a mistyped path must not change the node first."""
     if config.manifests is None:
         credentials = find_credentials(config.kubeconfig, config.master)
         pod_cidrs = config.local.mode is DetectLocalMode.NODE_CIDR
-        source = KubernetesSource(credentials, config.node_name, pod_cidrs=pod_cidrs)
-        return source, EventSender(credentials, config.node_name)
+        observe = metrics.observe_api_request
+        source = KubernetesSource(credentials, config.node_name, pod_cidrs=pod_cidrs, observe=observe)
+        return source, EventSender(credentials, config.node_name, observe)
     if not config.manifests.is_dir():
         raise SourceError(f"--manifests {config.manifests}: no such directory", remedy="create it, or name another")
     return ManifestDirectory(config.manifests), EventLog()

@@ -18,7 +18,10 @@ from kproxy.kube.resources import EVENTS
 from kproxy.kube.stream import read_status
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kproxy.events.event import Report
+    from kproxy.kube.client import Exchange
     from kproxy.kube.credentials import Credentials
 
 log = logging.getLogger(__name__)
@@ -33,9 +36,11 @@ FOR_GOOD: Final = frozenset({400, 404, 405, 413, 415, 422})
 class EventSender(EventLog):
     """What can't be sent is said once, and tried again for a while; `run` ends only when it is cancelled."""
 
-    def __init__(self, credentials: Credentials, node_name: str) -> None:
+    def __init__(
+        self, credentials: Credentials, node_name: str, observe: Callable[[Exchange], None] | None = None
+    ) -> None:
         super().__init__()
-        self._client = ApiClient(credentials)
+        self._client = ApiClient(credentials, observe) if observe else ApiClient(credentials)
         self._node_name = node_name
         self._outbox = Outbox()
         self._wake = asyncio.Event()

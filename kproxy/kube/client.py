@@ -12,7 +12,7 @@ import socket
 import ssl
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar, cast
 from urllib.parse import quote, urlencode
 
 import h11
@@ -45,11 +45,29 @@ TCP_OPTIONS: Final = (
 )
 
 
-class ApiClient:
-    """Runs reflectors against one API server. `server` is its URL, "" until it was known once."""
+class Exchange(NamedTuple):
+    """A request that has ended. `status` is 0 without an answer; `seconds` None for a stream: it lasts as it likes."""
 
-    def __init__(self, credentials: Credentials) -> None:
+    method: str
+    host: str
+    status: int
+    seconds: float | None
+
+
+def _ignore(_: Exchange) -> None:
+    pass
+
+
+class ApiClient:
+    """Runs reflectors against one API server. `server` is its URL, "" until it was known once.
+
+    `observe` is told of every request that ends.
+    """
+
+    def __init__(self, credentials: Credentials, observe: Callable[[Exchange], None] = _ignore) -> None:
         self.server = ""
+        self._host = ""
+        self._observe = observe
         self._credentials = credentials
         self._pending: asyncio.Future[Login] | None = None
         self._recovery = Recovery(random.random)
@@ -85,12 +103,13 @@ class ApiClient:
             raise SourceError(_reason(error)) from None
 
     async def _post(self, path: str, body: bytes) -> tuple[int, bytes]:
+        clock = asyncio.get_running_loop().time
+        start, status, parts, size = clock(), 0, [], 0
         login = await self._login()
         reader, writer = await _connect(login)
         try:
             http = h11.Connection(h11.CLIENT)
             writer.write(_post_request(http, login, path, body))
-            status, parts, size = 0, [], 0
             while not isinstance(event := http.next_event(), h11.EndOfMessage) and size < MAX_ANSWER_BYTES:
                 match event:
                     case h11.NEED_DATA:
@@ -106,6 +125,7 @@ class ApiClient:
                         raise SourceError("the server closed the connection")
         finally:
             writer.transport.abort()
+            self._observe(Exchange("POST", self._host, status, clock() - start))
         if status == 401:
             self._credentials.reject()
         return status, b"".join(parts)
@@ -148,6 +168,7 @@ class ApiClient:
         except (OSError, UnicodeError) as error:
             reflector.lost(clock(), _reason(error))
         finally:
+            self._observe(Exchange("GET", self._host, reflector.status, None))
             if writer is not None:
                 writer.transport.abort()
 
@@ -197,7 +218,7 @@ class ApiClient:
         if self._pending is None or self._pending.done():
             self._pending = _in_thread(self._credentials.login)
         login = await asyncio.shield(self._pending)
-        self.server = login.url
+        self.server, self._host = login.url, login.authority
         return login
 
 

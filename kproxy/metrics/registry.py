@@ -20,10 +20,14 @@ from kproxy.metrics.kernel_counter import KernelCounter
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from kproxy.kube.client import Exchange
     from kproxy.metrics.programming import Trigger
 
 SYNC_BUCKETS = tuple(0.001 * 2**n for n in range(15))
 NETWORK_PROGRAMMING_BUCKETS = (0, 0.25, 0.5, *range(1, 60), *range(60, 120, 5), *range(120, 301, 30))
+
+API_BUCKETS = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60)
+"""client-go's."""
 
 FAMILY = ("ip_family",)
 KINDS: tuple[SyncKind, ...] = ("full", "partial")
@@ -45,6 +49,7 @@ class Metrics:
         self._add_family_metrics()
         self._add_change_metrics()
         self._add_server_metrics()
+        self._add_api_metrics()
         self._add_kernel_counters()
         self._add_own_metrics(version)
         ProcessCollector(registry=self.registry)
@@ -61,6 +66,13 @@ class Metrics:
         for trigger in triggers:
             if trigger.family in self._families:
                 self._families[trigger.family].network_programming_duration.observe(now - trigger.happened)
+
+    def observe_api_request(self, exchange: Exchange) -> None:
+        """Record a request to the API server, as client-go does: a stream counts, but has no duration."""
+        code = str(exchange.status) if exchange.status else "<error>"
+        self._api_requests.labels(code, exchange.host, exchange.method).inc()
+        if exchange.seconds is not None:
+            self._api_request_duration.labels(exchange.host, exchange.method).observe(exchange.seconds)
 
     def exposition(self) -> bytes:
         """Render everything in the Prometheus text format 0.0.4."""
@@ -90,6 +102,18 @@ class Metrics:
         livez = self._counter("kubeproxy_proxy_livez_total", "Answers of /livez", ("code",))
         self.healthz_responses: Mapping[int, Counter] = {code: healthz.labels(code) for code in (200, 503)}
         self.livez_responses: Mapping[int, Counter] = {code: livez.labels(code) for code in (200, 503)}
+
+    def _add_api_metrics(self) -> None:
+        self._api_requests = self._counter(
+            "rest_client_requests_total", "Requests to the API server", ("code", "host", "method")
+        )
+        self._api_request_duration = Histogram(
+            "rest_client_request_duration_seconds",
+            "Duration of requests to the API server that are not streams",
+            ("host", "verb"),
+            registry=self.registry,
+            buckets=API_BUCKETS,
+        )
 
     def _add_kernel_counters(self) -> None:
         self.ct_state_invalid_dropped_packets = KernelCounter(

@@ -17,10 +17,11 @@ from kproxy.sources.own_node import missing, with_last_facts
 from kproxy.sources.troubles import Trouble, Troubles
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
     from kproxy.errors import ObjectError
     from kproxy.kube import wire
+    from kproxy.kube.client import Exchange
     from kproxy.kube.credentials import Credentials
     from kproxy.kube.requests import Timing
     from kproxy.kube.resources import Resource
@@ -51,8 +52,9 @@ class KubernetesSource:
         pod_cidrs: bool = False,
         timing: Timing | None = None,
         node_wait_s: float | None = None,
+        observe: Callable[[Exchange], None] | None = None,
     ) -> None:
-        self._client = ApiClient(credentials)
+        self._client = ApiClient(credentials, observe) if observe else ApiClient(credentials)
         self._node_name = node_name
         self._pod_cidrs = pod_cidrs
         self._node_wait_s = (POD_CIDRS_WAIT_S if pod_cidrs else NODE_WAIT_S) if node_wait_s is None else node_wait_s

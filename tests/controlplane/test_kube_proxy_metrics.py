@@ -30,7 +30,9 @@ FLAGS = ("--hostname-override=node-a", "--cluster-cidr=10.244.0.0/16,fd00:10:244
 #: What kube-proxy exports only because of the libraries it is made of, or would say something wrong of kproxy.
 NOT_KPROXY_S = (
     *("go_", "apiserver_", "aggregator_", "registered_metrics", "hidden_metrics", "disabled_metrics"),
-    *("cardinality_enforcement", "kubernetes_build_info", "kubernetes_feature_enabled", "rest_client_"),
+    *("cardinality_enforcement", "kubernetes_build_info", "kubernetes_feature_enabled"),
+    *("rest_client_exec_plugin", "rest_client_rate_limiter", "rest_client_request_size", "rest_client_response_size"),
+    "rest_client_transport",
     *("process_network_", "process_virtual_memory_max_bytes"),
 )
 
@@ -52,6 +54,14 @@ def shapes(text: str) -> dict[str, Shape]:
         if family.samples:
             found[family.name] = Shape(family.type, frozenset(labels), tuple(buckets))
     return found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _objects(control: ControlPlane, cluster: Cluster) -> None:
+    require("kube-proxy")
+    with control.api() as api:
+        api.post("/api/v1/nodes", cluster.node_object())
+    create_services(control, 3, endpoints=2)
 
 
 @contextmanager
@@ -87,12 +97,8 @@ def metrics(cluster: Cluster) -> str:
     return get(cluster.node, "127.0.0.1", PORT, "/metrics").body
 
 
-@pytest.mark.parametrize("mode", ["iptables"])
+@pytest.mark.parametrize("mode", ["iptables", "nftables"])
 def test_all_of_kube_proxy_s_own_metrics(mode: str, control: ControlPlane, cluster: Cluster) -> None:
-    require("kube-proxy")
-    with control.api() as api:
-        api.post("/api/v1/nodes", cluster.node_object())
-    create_services(control, 3, endpoints=2)
     theirs_config = control.kubeconfig("metrics-kube-proxy", token=KUBE_PROXY_TOKEN)
     with running(cluster, [str(peer("kube-proxy")), f"--kubeconfig={theirs_config}", f"--proxy-mode={mode}", *FLAGS]):
         theirs = shapes(metrics(cluster))

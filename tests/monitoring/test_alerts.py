@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from kproxy.kube.client import Exchange
 from kproxy.metrics.registry import Metrics
 from tests.monitoring.operator_rule import ALERTS, OBJECT, ROOT, prometheus_rule
 from tests.peers import peer, require
@@ -59,6 +60,7 @@ def test_the_dashboard_s_expressions_are_prometheus_s(tmp_path: Path) -> None:
 def test_they_are_about_metrics_that_exist() -> None:
     metrics = Metrics()
     metrics.family("IPv4")
+    metrics.observe_api_request(Exchange("GET", "api:6443", 200, 0.1))
     exported = {
         sample.name
         for family in text_string_to_metric_families(metrics.exposition().decode())
@@ -66,7 +68,7 @@ def test_they_are_about_metrics_that_exist() -> None:
     }
     expressions = [*dashboard_expressions(), *(rule["expr"] for rule in alerts())]
     for expression in expressions:
-        used = set(re.findall(r"\b(?:kproxy|kubeproxy|process)_\w+", expression))
+        used = set(re.findall(r"\b(?:kproxy|kubeproxy|process|rest)_\w+", expression))
         assert used <= exported, expression
 
 
