@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tests.flows.stages import Stages
 from tests.oracle.cases import cases_of
 from tests.oracle.contest import PAIRINGS, Contest, Pairing
-from tests.oracle.known import reason
+from tests.oracle.known import beside_the_table, reason
 
 if TYPE_CHECKING:
     from tests.flows.stage import Case
@@ -41,9 +41,12 @@ def _play(pairing: Pairing) -> Counter[str]:
 def _verdict(contest: Contest, case: Case) -> tuple[str, str]:
     """TABLE: kube-proxy does not do what the table says. STALE: a known difference is none."""
     theirs, ours = (contest.turns[who].failures[case.id] for who in ("kube-proxy", "kproxy"))
-    if known := reason(case):
-        return ("STALE", known) if not theirs else ("DIFFERS", ours) if ours else ("known", "")
-    if theirs:
+    known, beside = reason(case), beside_the_table(case)
+    if (known or beside) and not theirs:
+        return "STALE", known or beside
+    if known:
+        return ("DIFFERS", ours) if ours and not beside else ("known", "")
+    if theirs and not beside:
         return "TABLE", theirs
     difference = contest.difference(case)
     return ("DIFFERS" if difference else "equal"), difference

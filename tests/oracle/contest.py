@@ -11,7 +11,7 @@ from tests.flows.modes import Iptables, Nftables
 from tests.flows.sctp import PROTOCOLS
 from tests.flows.stage import Stage
 from tests.oracle.cluster import KPROXY, OracleCluster
-from tests.oracle.kube_proxy import KubeProxy, KubeProxyNftables
+from tests.oracle.kube_proxy import KubeProxyIptables, KubeProxyNftables
 
 if TYPE_CHECKING:
     from tests.flows.configs import Config
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tests.flows.seen import Seen
     from tests.flows.stage import Case
     from tests.oracle.cluster import Program
+    from tests.oracle.kube_proxy import KubeProxy
 
 Who = Literal["kube-proxy", "kproxy"]
 #: kube-proxy refuses TCP by ICMP. Over IPv6 the kernel's TCP believes it only when the SYN is repeated, after a second.
@@ -29,13 +30,13 @@ REFUSED_WITHIN_S = 3.0
 class Pairing:
     """kube-proxy in one of its modes, and kproxy in the mode that takes its place."""
 
-    kube_proxy: KubeProxy | KubeProxyNftables
+    kube_proxy: KubeProxy
     kproxy: Mode
 
 
 #: Another mode is another line here.
 PAIRINGS: tuple[Pairing, ...] = (
-    Pairing(KubeProxy("nft"), Iptables("nft")),
+    Pairing(KubeProxyIptables("nft"), Iptables("nft")),
     Pairing(KubeProxyNftables(), Nftables()),
 )
 

@@ -8,33 +8,30 @@ from typing import TYPE_CHECKING
 from tests.flows.line import Elsewhere
 
 if TYPE_CHECKING:
-    from tests.flows.line import Line
     from tests.flows.stage import Case
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """Lines of the table that kube-proxy does not follow: those of `row` whose label has `text` in it.
-
-    `documented` is how its row in docs/differences.md begins.
-    """
+class Lines:
+    """Lines of the table: those of `row` whose label has `text` in it, in the modes with these letters."""
 
     row: str
-    reason: str
-    documented: str
     text: str = ""
-    family: str = ""
-    variant: str = ""
+    modes: str = "inv"
 
-    def fits(self, case: Case) -> bool:
+    def include(self, case: Case) -> bool:
         line = case.entry.line
         assert not isinstance(line, Elsewhere)
-        return (
-            self.row == line.row
-            and self.text in line.label
-            and self.family in ("", case.family)
-            and (not self.variant or case.mode.name.endswith(self.variant))
-        )
+        return self.row == line.row and self.text in line.label and case.mode.letter in self.modes
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Lines that kube-proxy does not follow, and kproxy does. `documented` begins its row in docs/differences.md."""
+
+    lines: Lines
+    reason: str
+    documented: str
 
 
 STALE_UDP = "1.36 leaves the conntrack entries of UDP flows to a Service without endpoints, or deleted; ours go"
@@ -47,30 +44,31 @@ HEADLESS_LABEL = (
 )
 
 DIFFERENCES = (
-    Known(
-        "31", HEADLESS_LABEL, "a ClusterIP Service with the label `service.kubernetes.io/headless`", "headless label"
+    Difference(
+        Lines("31", "headless label"),
+        HEADLESS_LABEL,
+        "a ClusterIP Service with the label `service.kubernetes.io/headless`",
     ),
-    Known("96", STALE_UDP, "UDP flows to a Service scaled to zero, or deleted, keep going"),
-    Known("102", NAT_FLUSHED, "looks for its canary in `mangle` only"),
+    Difference(Lines("96"), STALE_UDP, "UDP flows to a Service scaled to zero, or deleted, keep going"),
+    Difference(Lines("102"), NAT_FLUSHED, "looks for its canary in `mangle` only"),
 )
 
+IN_A_SERVICE_CIDR = (
+    "on a real API server every clusterIP is in a ServiceCIDR, where the nftables mode drops what has no Service; the "
+    "table is about an address outside"
+)
+#: Lines whose outcome in the table can't be had on a real API server, with either program.
+BESIDE_THE_TABLE = (Lines("31", "PA->C", modes="n"), Lines("96", "Service deleted", modes="n"))
 
-#: With an API server every clusterIP is in a ServiceCIDR, and nftables mode drops what goes to an address there that
-#: no Service has. Row 26 shows that; these rows need an address that nobody cares about. (Row, text of the label.)
-IN_A_SERVICE_CIDR = (("31", "->C"), ("96", "Service deleted"))
-#: 1.36 does not know the gate.
-NOT_IN_THIS_VERSION = ("81",)
-
-
-def why_not_here(line: Line, mode: str) -> str:
-    """Why a line of the table can't be shown with an API server and this kube-proxy; empty when it can."""
-    if mode != "n":
-        return ""
-    if any(line.row == row and text in line.label for row, text in IN_A_SERVICE_CIDR):
-        return "the address is in a ServiceCIDR"
-    return "kube-proxy 1.36 has not got it" if line.row in NOT_IN_THIS_VERSION else ""
+#: Configurations that kube-proxy of the version under test does not take.
+NOT_YET = {"localhost-gate": "the gate KubeProxyNFTablesLocalhostNodePorts is of 1.37"}
 
 
 def reason(case: Case) -> str:
-    """Why kube-proxy does not do what the table says of this case; empty when it should."""
-    return "; ".join(known.reason for known in DIFFERENCES if known.fits(case))
+    """Why kube-proxy does not do what the table says of this case, and kproxy does; empty when it should."""
+    return "; ".join(known.reason for known in DIFFERENCES if known.lines.include(case))
+
+
+def beside_the_table(case: Case) -> str:
+    """Why neither program does what the table says of this case; empty when both should."""
+    return IN_A_SERVICE_CIDR if any(lines.include(case) for lines in BESIDE_THE_TABLE) else ""

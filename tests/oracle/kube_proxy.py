@@ -3,66 +3,75 @@
 from __future__ import annotations
 
 import shutil
+from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 from tests.flows.configs import SYNC_PERIOD_S
-from tests.flows.modes import Iptables, Nftables
+from tests.flows.modes import Iptables, Mode, Nftables
 from tests.oracle.cluster import Program, kube_proxy
 from tests.peers import peer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#: The flags of the iptables mode set the periods of the nftables mode too.
+PERIODS = (f"--iptables-sync-period={SYNC_PERIOD_S}s", "--iptables-min-sync-period=100ms")
 
 
-class KubeProxy(Iptables):
+class KubeProxy(Mode):
+    """One of kube-proxy's modes."""
+
+    @abstractmethod
+    def program(self) -> Program:
+        """kube-proxy, with the tools that it needs in this mode."""
+
+
+class KubeProxyIptables(Iptables, KubeProxy):
     """kube-proxy's iptables mode over one variant of the tool, which it finds under the plain names."""
 
     def __init__(self, variant: str) -> None:
         super().__init__(variant)
-        self.name = f"kube-proxy-{variant}"
-        periods = (f"--iptables-sync-period={SYNC_PERIOD_S}s", "--iptables-min-sync-period=100ms")
-        self.arguments = ("--proxy-mode=iptables", *periods)
+        self.name = f"kube-proxy-iptables-{variant}"
+        self.arguments = ("--proxy-mode=iptables", *PERIODS)
 
     def obstruct(self, directory: Path) -> tuple[dict[str, str], Path]:
-        flag, programs = directory / "obstructed", directory / "obstructed-programs"
-        programs.mkdir(exist_ok=True)
-        for prefix in ("iptables", "ip6tables"):
-            script = programs / f"{prefix}-restore"
-            real = shutil.which(f"{prefix}-{self.variant}-restore")
-            script.write_text(f'#!/bin/sh\n[ -e {flag} ] && {{ echo obstructed >&2; exit 4; }}\nexec {real} "$@"\n')
-            script.chmod(0o755)
+        names = {f"{prefix}-restore": f"{prefix}-{self.variant}-restore" for prefix in ("iptables", "ip6tables")}
+        programs, flag = obstructed(directory, names)
         return {"PATH": f"{programs}:{tools(directory, self.variant)}:{SYSTEM_PATH}"}, flag
 
     def program(self) -> Program:
-        """kube-proxy, with the tools of this variant."""
         variant = self.variant
         return kube_proxy(
             str(peer("kube-proxy")), lambda directory: {"PATH": f"{tools(directory, variant)}:{SYSTEM_PATH}"}
         )
 
 
-class KubeProxyNftables(Nftables):
+class KubeProxyNftables(Nftables, KubeProxy):
     """kube-proxy's nftables mode. It calls nft for everything it writes."""
 
     name = "kube-proxy-nftables"
     table = "kube-proxy"
-    arguments = (*Nftables.arguments, "--iptables-min-sync-period=100ms")
+    arguments = ("--proxy-mode=nftables", *PERIODS)
 
     def obstruct(self, directory: Path) -> tuple[dict[str, str], Path]:
-        flag, programs = directory / "obstructed", directory / "obstructed-nft"
-        programs.mkdir(exist_ok=True)
-        script = programs / "nft"
-        script.write_text(
-            f'#!/bin/sh\n[ -e {flag} ] && {{ echo obstructed >&2; exit 1; }}\nexec {shutil.which("nft")} "$@"\n'
-        )
-        script.chmod(0o755)
+        programs, flag = obstructed(directory, {"nft": "nft"})
         return {"PATH": f"{programs}:{SYSTEM_PATH}"}, flag
 
     def program(self) -> Program:
-        """kube-proxy."""
-        return kube_proxy(str(peer("kube-proxy")), lambda _: {})
+        return kube_proxy(str(peer("kube-proxy")), lambda _: {"PATH": SYSTEM_PATH})
+
+
+def obstructed(directory: Path, names: Mapping[str, str]) -> tuple[Path, Path]:
+    """A directory with tools that fail while a file exists, and that file. `names` gives the tool each stands for."""
+    flag, programs = directory / "obstructed", directory / "obstructed-kube-proxy"
+    programs.mkdir(exist_ok=True)
+    for name, stands_for in names.items():
+        script, real = programs / name, shutil.which(stands_for)
+        script.write_text(f'#!/bin/sh\n[ -e {flag} ] && {{ echo obstructed >&2; exit 4; }}\nexec {real} "$@"\n')
+        script.chmod(0o755)
+    return programs, flag
 
 
 def tools(directory: Path, variant: str) -> Path:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tests.agent.one_node import LEAVE_CONNTRACK
 from tests.oracle.cluster import KPROXY, Program
-from tests.oracle.kube_proxy import KubeProxy
+from tests.oracle.kube_proxy import KubeProxyIptables
 
 if TYPE_CHECKING:
     from tests.lab import Namespace
@@ -37,7 +37,7 @@ class Master:
 
     @property
     def program(self) -> Program:
-        return KubeProxy(self.variant or "nft").program() if self.name.startswith("kube-proxy") else KPROXY
+        return KubeProxyIptables(self.variant or "nft").program() if self.name.startswith("kube-proxy") else KPROXY
 
 
 def kube_proxy(mode: str, variant: str = "") -> Master:
