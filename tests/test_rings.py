@@ -43,7 +43,7 @@ RINGS = {
     "shell": """
         kproxy.config kproxy.config_watch kproxy.logs kproxy.rulebook kproxy.notices kproxy.supervisor
         kproxy.events.log kproxy.events.sender
-        kproxy.kube.client kproxy.kube.credentials
+        kproxy.kube.client kproxy.kube.credentials kproxy.kube.kubeconfig
         kproxy.sources.directory kproxy.sources.files kproxy.sources.folder kproxy.sources.watch
         kproxy.sources.kubernetes
         kproxy.netlink.socket kproxy.dataplane

@@ -12,7 +12,7 @@ import logging
 import os
 import ssl
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from kproxy.errors import FeatureMissing, SourceError, one_line
+from kproxy.kube.kubeconfig import PlainLogin, current, is_plain, plain_login
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -132,13 +133,20 @@ class Kubeconfig:
         self._stamp: tuple[int, ...] = ()
 
     def require(self) -> None:
-        """Raise FeatureMissing if the package that reads it is not installed."""
-        _package("kubernetes.config")
+        """Raise FeatureMissing if it needs a package that is not installed."""
+        with suppress(*_MALFORMED):
+            if not is_plain(*current(self._document())):
+                _package("kubernetes.config")
 
     def login(self) -> Login:
         """Return the login of now; a plugin is run again only when its token expires or was not accepted."""
         with self._lock:
             try:
+                user, cluster = current(self._document())
+                if cluster.get("proxy-url"):
+                    raise SourceError("proxy-url is not supported")
+                if is_plain(user, cluster):
+                    return self._plain(plain_login(user, cluster, self._path.parent))
                 return self._login(self._settings())
             except (SourceError, *_MALFORMED) as error:
                 self._loaded = None
@@ -150,14 +158,20 @@ class Kubeconfig:
         with self._lock:
             self._loaded = None
 
+    def _document(self) -> Any:
+        return yaml.safe_load(self._path.read_text(encoding="utf-8"))
+
+    def _plain(self, plain: PlainLogin) -> Login:
+        with _as_file(plain.ca) as ca, _as_file(plain.certificate) as certificate, _as_file(plain.key) as key:
+            tls = _Tls(ca, certificate, key, plain.verify, plain.server_name, plain.ca_from, plain.certificate_from)
+            return _login(self._master or plain.server, tls, authorization=plain.authorization)
+
     def _settings(self) -> Any:
+        """Let the package read it; it may run a plugin, so that is done once as long as the file stays as it is."""
         status = self._path.stat()
         stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
         if self._loaded is not None and stamp == self._stamp:
             return self._loaded
-        user, cluster = _current(yaml.safe_load(self._path.read_text(encoding="utf-8")))
-        if cluster.get("proxy-url"):
-            raise SourceError("proxy-url is not supported")
         settings = _package("kubernetes.client").Configuration()
         config = _package("kubernetes.config")
         with _raising():
@@ -165,9 +179,7 @@ class Kubeconfig:
                 config.load_kube_config(config_file=str(self._path), client_configuration=settings)
             except config.ConfigException as error:
                 raise SourceError(str(error)) from None
-        # Only what runs a program or asks somebody is kept: files are read again each time.
-        self._loaded = settings if "exec" in user or "auth-provider" in user else None
-        self._stamp = stamp
+        self._loaded, self._stamp = settings, stamp
         return settings
 
     def _login(self, settings: Any) -> Login:
@@ -192,6 +204,20 @@ class _Tls:
     key: str | None = None
     verify: bool = True
     server_name: str = ""
+    ca_from: str = ""
+    certificate_from: str = ""
+
+
+@contextmanager
+def _as_file(content: bytes) -> Iterator[str | None]:
+    """Give the content a path, in memory: the ssl module reads certificates and keys from files only."""
+    if not content:
+        yield None
+        return
+    with os.fdopen(os.memfd_create("kproxy"), "wb") as file:
+        file.write(content)
+        file.flush()
+        yield f"/proc/self/fd/{file.fileno()}"
 
 
 def _login(url: str, tls: _Tls, *, authorization: str = "") -> Login:
@@ -217,7 +243,7 @@ def _context(tls: _Tls) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=tls.ca or None)
     except (OSError, ValueError) as error:
-        raise SourceError(f"the CA {tls.ca}: {_reason(error)}") from None
+        raise SourceError(f"the CA {tls.ca_from or tls.ca}: {_reason(error)}") from None
     # Many clusters' own CAs lack extensions that newer Pythons insist on; kubectl does not ask for them either.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     context.set_alpn_protocols(["http/1.1"])
@@ -228,22 +254,10 @@ def _context(tls: _Tls) -> ssl.SSLContext:
         try:
             context.load_cert_chain(tls.certificate, tls.key or None)
         except (OSError, ValueError) as error:
-            raise SourceError(f"the client certificate {tls.certificate}: {_reason(error)}") from None
+            raise SourceError(
+                f"the client certificate {tls.certificate_from or tls.certificate}: {_reason(error)}"
+            ) from None
     return context
-
-
-def _current(config: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return user and cluster of a kubeconfig's current context; empty where there is none, or something else."""
-    if not isinstance(config, dict):
-        return {}, {}
-    context = _named(config, "contexts", config.get("current-context")).get("context") or {}
-    user = _named(config, "users", context.get("user")).get("user") or {}
-    return user, _named(config, "clusters", context.get("cluster")).get("cluster") or {}
-
-
-def _named(config: dict[str, Any], section: str, name: object) -> dict[str, Any]:
-    entries: list[dict[str, Any]] = config.get(section) or []
-    return next((entry for entry in entries if entry.get("name") == name), {})
 
 
 def _package(name: str) -> Any:
@@ -251,7 +265,7 @@ def _package(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError:
         raise FeatureMissing(
-            "--kubeconfig needs the Python package kubernetes, which is not installed",
+            "a kubeconfig with a plugin needs the Python package kubernetes, which is not installed",
             remedy="install kproxy[kubernetes]",
         ) from None
 

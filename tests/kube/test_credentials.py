@@ -144,6 +144,37 @@ def test_client_certificates(authority: Authority, tmp_path: Path) -> None:
         find_credentials(config).login()
 
 
+def test_all_in_one_file(authority: Authority, tmp_path: Path) -> None:
+    """As kubeadm writes it for an administrator. Data goes before files."""
+    pair = authority.issue("inside")
+    files = {"certificate-authority": authority.ca, "client-certificate": pair.certificate, "client-key": pair.key}
+    data = {f"{field}-data": base64.b64encode(file.read_bytes()).decode() for field, file in files.items()}
+    ca = data.pop("certificate-authority-data")
+    user = {**data, "client-certificate": "nowhere", "client-key": "nowhere"}
+    config = kubeconfig(tmp_path, user, **{"certificate-authority-data": ca, "certificate-authority": "nowhere"})
+    login = find_credentials(config).login()
+    assert login.tls is not None
+    assert len(login.tls.get_ca_certs()) == 1
+    config = kubeconfig(tmp_path, {**user, "client-key-data": base64.b64encode(b"no key").decode()})
+    with pytest.raises(SourceError, match=r"kubeconfig .*: the client certificate client-certificate-data: "):
+        find_credentials(config).login()
+
+
+@pytest.mark.parametrize(
+    ("user", "authorization"),
+    [
+        ({"token": "one", "tokenFile": "token"}, "Bearer two"),
+        ({"token": "one", "username": "u", "password": "p"}, "Bearer one"),
+        ({"username": "u"}, "Basic dTo="),
+        ({}, ""),
+    ],
+)
+def test_which_of_several_ways_to_log_in_is_taken(tmp_path: Path, user: dict[str, Any], authorization: str) -> None:
+    """kubectl and kube-proxy (client-go) choose so."""
+    (tmp_path / "token").write_text("two\n", encoding="ascii")
+    assert find_credentials(kubeconfig(tmp_path, user)).login().authorization == authorization
+
+
 def plugin(tmp_path: Path, status: str) -> dict[str, Any]:
     """An exec plugin that notes each run."""
     script = tmp_path / "plugin"
@@ -253,7 +284,9 @@ def test_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr("kproxy.kube.credentials.importlib.import_module", missing)
     with pytest.raises(FeatureMissing, match=r"install kproxy\[kubernetes\]"):
-        find_credentials(kubeconfig(tmp_path, {}))
+        find_credentials(kubeconfig(tmp_path, plugin(tmp_path, "{}")))
+    # All others are read without it.
+    assert find_credentials(kubeconfig(tmp_path, {"token": "one"})).login().authorization == "Bearer one"
 
 
 def test_a_kubeconfig_that_can_t_be_read(tmp_path: Path) -> None:
