@@ -68,7 +68,12 @@ DNS_FLAGS = (
         multiple=True,
     ),
     Flag("dns-ttl", int, 5, "TTL of the cluster's records in seconds, 0 to 3600."),
-    Flag("dns-pods", click.Choice(["insecure", "disabled"]), "insecure", "Answer names of Pods made of their address."),
+    Flag(
+        "dns-pods",
+        click.Choice(["insecure", "verified", "disabled"]),
+        "insecure",
+        "Answer names made of a Pod's address: any, those of Pods there are (then all Pods are followed), or none.",
+    ),
     Flag(
         "dns-reverse",
         COMMA_LIST,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from kproxy.dns.names import relative
+from kproxy.dns.pods import PodAddresses
 from kproxy.dns.services import ServiceRecord, read_service, service_key
 from kproxy.dns.slices import SliceRecord, read_slice
 from kproxy.errors import ObjectError, one_line
 from kproxy.kube import wire
 from kproxy.state.endpoints import LABEL_SERVICE_NAME
 from kproxy.state.labels import is_label
+from kproxy.state.mirror import mirror
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,11 +31,12 @@ class Holdings:
         self._exposed = exposed
         self.services: dict[bytes, ServiceRecord] = {}
         self.touched: set[bytes] = set()
+        self.pods = PodAddresses()
         self._namespaces: set[bytes] = set()
         self._services_in: dict[bytes, int] = {}
         self._slices: dict[bytes, dict[str, SliceRecord]] = {}
+        self._mirrors: dict[bytes, dict[str, SliceRecord]] = {}
         self._slice_service: dict[str, bytes] = {}
-        self._own: dict[str, SliceRecord] = {}
         self._cluster_ips: dict[bytes, tuple[bytes, ...]] = {}
         self._endpoint_ips: dict[bytes, tuple[SliceRecord, ...]] = {}
         self._problems: dict[tuple[str, str], tuple[ObjectError, ...]] = {}
@@ -45,8 +48,12 @@ class Holdings:
         return label in self._namespaces or label in self._services_in
 
     def slices_of(self, key: bytes) -> Iterable[SliceRecord]:
-        """Return the slices of a Service."""
-        return self._slices.get(key, {}).values()
+        """Return the slices of a Service: its own, or else those made here of its Endpoints object."""
+        own = self._slices.get(key, _NO_SLICES)
+        mirrors = self._mirrors.get(key)
+        if mirrors is None or not all(slice_.mirrored for slice_ in own.values()):
+            return own.values()
+        return mirrors.values()
 
     def services_at(self, address: bytes) -> tuple[bytes, ...]:
         """Return the keys of the Services that have a cluster IP."""
@@ -54,7 +61,10 @@ class Holdings:
 
     def endpoints_at(self, address: bytes) -> tuple[SliceRecord, ...]:
         """Return the slices with an endpoint of that address."""
-        return self._endpoint_ips.get(address, ())
+        found = self._endpoint_ips.get(address, ())
+        if self._mirrors:
+            return tuple(slice_ for slice_ in found if any(slice_ is one for one in self.slices_of(slice_.service)))
+        return found
 
     def problems(self) -> list[ObjectError]:
         """Return what can't be used, in a stable order."""
@@ -69,6 +79,10 @@ class Holdings:
                 return self._service(change.key, change.obj)
             case "EndpointSlice", wire.EndpointSlice() | None:
                 return self._slice(change.key, change.obj)
+            case "Endpoints", wire.Endpoints() | None:
+                return self._endpoints(change.key, change.obj)
+            case "Pod", wire.Pod() | None:
+                return self.pods.change(change.key, change.obj if self._is_exposed(change.key) else None)
             case "Namespace", wire.Namespace() | None:
                 return self._namespace(change.key, change.obj)
         return False
@@ -109,10 +123,12 @@ class Holdings:
         before = self._slices[service][name] if service is not None else None
         if record == before:
             return False
-        if before is not None and service is not None:
-            self._remove(service, name, before)
+        if service is not None:
+            del self._slice_service[name]
+            self._remove(self._slices, service, name)
         if record is not None:
-            self._add(name, record)
+            self._slice_service[name] = record.service
+            self._add(self._slices, name, record)
         return True
 
     def _read(self, name: str, obj: wire.EndpointSlice) -> SliceRecord | None:
@@ -133,19 +149,39 @@ class Holdings:
             self._problems["EndpointSlice", name] = found
         return record
 
-    def _add(self, name: str, record: SliceRecord) -> None:
+    def _endpoints(self, name: str, obj: wire.Endpoints | None) -> bool:
+        """Make slices of an Endpoints object; a directory of manifests has no controller that would."""
+        try:
+            key = service_key(*name.split("/", 1))
+        except ValueError:
+            return False
+        made = mirror(obj, delegated=True) if obj is not None and self._is_exposed(name) else {}
+        records = {slice_name: read_slice(slice_, key)[0] for slice_name, slice_ in made.items()}
+        before = self._mirrors.get(key)
+        if before == (records if obj is not None else None):
+            return False
+        for slice_name in list(before or ()):
+            self._remove(self._mirrors, key, slice_name)
+        self._mirrors.pop(key, None)
+        if obj is not None:
+            self._mirrors[key] = {}
+            for slice_name, record in records.items():
+                if record is not None:
+                    self._add(self._mirrors, slice_name, record)
+        self.touched.add(key)
+        return True
+
+    def _add(self, slices: dict[bytes, dict[str, SliceRecord]], name: str, record: SliceRecord) -> None:
         key = record.service
-        self._slice_service[name] = key
-        self._slices.setdefault(key, {})[name] = record
+        slices.setdefault(key, {})[name] = record
         self.touched.add(key)
         for address in dict.fromkeys(record.addresses):
             self._endpoint_ips[address] = (*self._endpoint_ips.get(address, ()), record)
 
-    def _remove(self, key: bytes, name: str, record: SliceRecord) -> None:
-        del self._slice_service[name]
-        del self._slices[key][name]
-        if not self._slices[key]:
-            del self._slices[key]
+    def _remove(self, slices: dict[bytes, dict[str, SliceRecord]], key: bytes, name: str) -> None:
+        record = slices[key].pop(name)
+        if not slices[key]:
+            del slices[key]
         self.touched.add(key)
         for address in dict.fromkeys(record.addresses):
             _drop(self._endpoint_ips, address, record)
@@ -174,8 +210,18 @@ class Holdings:
             del self._services_in[namespace]
 
 
-def _drop(index: dict, address: bytes, gone: object) -> None:  # type: ignore[type-arg]
-    left = tuple(one for one in index[address] if one is not gone and one != gone)
+_NO_SLICES: dict[str, SliceRecord] = {}
+
+Owner = TypeVar("Owner")
+
+
+def _drop(index: dict[bytes, tuple[Owner, ...]], address: bytes, gone: Owner) -> None:
+    """Take one of an address's owners out."""
+    owners = index[address]
+    # Two slices with the same endpoints are equal, and still two.
+    same = [at for at, one in enumerate(owners) if one is gone]
+    at = same[0] if same else owners.index(gone)
+    left = (*owners[:at], *owners[at + 1 :])
     if left:
         index[address] = left
     else:

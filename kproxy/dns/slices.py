@@ -10,6 +10,7 @@ from kproxy.dns.names import dashed, pack_ip
 from kproxy.dns.services import Port, read_ports
 from kproxy.state.addresses import Family, parse_ip
 from kproxy.state.labels import is_label
+from kproxy.state.mirror import is_mirrored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,13 +22,14 @@ class SliceRecord(msgspec.Struct, frozen=True, gc=False):
     """The ready endpoints of one slice.
 
     `service` is `service_key` of the Service it belongs to. `names` are labels in lower case, b"" for an endpoint
-    that is called by its address; () if all are.
+    that is called by its address; () if all are. `mirrored`: the control plane made it of an Endpoints object.
     """
 
     service: bytes
     addresses: tuple[bytes, ...]
     names: tuple[bytes, ...]
     ports: tuple[Port, ...]
+    mirrored: bool = False
 
     def named(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield (label, address) of every endpoint."""
@@ -66,7 +68,9 @@ def read_slice(slice_: wire.EndpointSlice, service: bytes) -> tuple[SliceRecord 
         found[pack_ip(ip), _name(endpoint)] = None
     names = tuple(name for _, name in found)
     addresses = tuple(address for address, _ in found)
-    return SliceRecord(service, addresses, names if any(names) else (), read_ports(slice_.ports or ())), problems
+    if not any(names):
+        names = ()
+    return SliceRecord(service, addresses, names, read_ports(slice_.ports or ()), is_mirrored(slice_)), problems
 
 
 def _name(endpoint: wire.Endpoint) -> bytes:

@@ -62,7 +62,7 @@ class Zone:
         self.generation += 1
 
     def apply(self, changes: Iterable[Change], *, serial: int | None = None) -> None:
-        """Take changes in: Services, EndpointSlices, Endpoints and Namespaces; other kinds are passed over.
+        """Take changes in: Services, EndpointSlices, Endpoints, Namespaces, Pods; other kinds are passed over.
 
         `serial` is the SOA's from now on, by custom the time in seconds.
         """
@@ -146,6 +146,8 @@ class Zone:
             return no_data(self.authority, qtype)
         address = undashed(name[1 : starts[1]])
         if address is None:
+            return no_name(self.authority)
+        if self.config.pods == "verified" and not self._holdings.pods.holds(namespace, address):
             return no_name(self.authority)
         return self._addresses_answer((address,), qtype)
 

@@ -9,7 +9,7 @@ from typing import Final
 from kproxy.dns.names import absolute, reverse_zone
 from kproxy.errors import ConfigError
 
-POD_MODES: Final = ("disabled", "insecure")
+POD_MODES: Final = ("disabled", "insecure", "verified")
 MAX_TTL: Final = 3600
 
 
@@ -20,7 +20,8 @@ class ZoneConfig:
     Attributes:
         domain: the cluster domain.
         ttl: of every record, seconds, 0 to 3600; negative answers too.
-        pods: "insecure" answers `1-2-3-4.NAMESPACE.pod` for any address, "disabled" for none.
+        pods: "insecure" answers `1-2-3-4.NAMESPACE.pod` for any address, "verified" for those that a Pod of the
+            namespace has, "disabled" for none.
         addresses: where the server listens; what `ns.dns` and the zone's NS records lead to.
         reverse: networks whose reverse zones are ours: an unknown address there does not exist. Of all others known
             addresses are answered, and unknown ones are somebody else's to answer.

@@ -30,6 +30,7 @@ API_VERSIONS: Final = {
     "Endpoints": "v1",
     "Node": "v1",
     "Namespace": "v1",
+    "Pod": "v1",
     "EndpointSlice": "discovery.k8s.io/v1",
     "ServiceCIDR": "networking.k8s.io/v1",
 }

@@ -48,6 +48,9 @@ ALL_SERVICES: Final = Resource("Service", "services", "/api/v1/services")
 ALL_ENDPOINT_SLICES: Final = Resource(
     "EndpointSlice", "endpointslices", "/apis/discovery.k8s.io/v1/endpointslices", since="1.21"
 )
+PODS: Final = Resource(
+    "Pod", "pods", "/api/v1/pods", (("fieldSelector", "status.phase!=Succeeded,status.phase!=Failed"),)
+)
 NAMESPACES: Final = Resource("Namespace", "namespaces", "/api/v1/namespaces", optional=True)
 """What DNS follows: headless Services, and those that another proxy serves, have names too."""
 

@@ -211,6 +211,26 @@ class Namespace(Wire, frozen=True, gc=False):
     metadata: ObjectMeta
 
 
+class PodIP(Wire, frozen=True, gc=False):
+    """status.podIPs[] of a Pod."""
+
+    ip: str = ""
+
+
+class PodStatus(Wire, frozen=True, gc=False):
+    """status of a Pod."""
+
+    phase: str = ""
+    pod_ips: list[PodIP] | None = msgspec.field(default=None, name="podIPs")
+
+
+class Pod(Wire, frozen=True, gc=False):
+    """v1 Pod."""
+
+    metadata: ObjectMeta
+    status: PodStatus | None = None
+
+
 class ServiceCIDRSpec(Wire, frozen=True, gc=False):
     """spec of a ServiceCIDR."""
 
@@ -238,16 +258,24 @@ class ServiceCIDR(Wire, frozen=True, gc=False):
     status: ServiceCIDRStatus | None = None
 
 
-KubeObject = Service | EndpointSlice | Endpoints | Node | Namespace | ServiceCIDR
+KubeObject = Service | EndpointSlice | Endpoints | Node | Namespace | Pod | ServiceCIDR
 
 KINDS: dict[
-    str, type[Service] | type[EndpointSlice] | type[Endpoints] | type[Node] | type[Namespace] | type[ServiceCIDR]
+    str,
+    type[Service]
+    | type[EndpointSlice]
+    | type[Endpoints]
+    | type[Node]
+    | type[Namespace]
+    | type[Pod]
+    | type[ServiceCIDR],
 ] = {
     "Service": Service,
     "EndpointSlice": EndpointSlice,
     "Endpoints": Endpoints,
     "Node": Node,
     "Namespace": Namespace,
+    "Pod": Pod,
     "ServiceCIDR": ServiceCIDR,
 }
 """kind -> the struct it is decoded to. Other kinds are passed over."""

@@ -57,6 +57,30 @@ def slice_(key: str, of: str, *endpoints: str, on: Iterable[str] = ()) -> Change
     return Change("EndpointSlice", key, made)
 
 
+def endpoints_object(key: str, *texts: str, on: Iterable[str] = ()) -> Change:
+    """An Endpoints object, the API before slices; "!" makes a notReadyAddress."""
+    space, name = key.split("/")
+    read = [(text.rstrip("!+").partition("="), text.endswith("!")) for text in texts]
+    found = {
+        waiting: [
+            wire.EndpointAddress(ip=ip, hostname=host or None) for (ip, _, host), unready in read if unready is waiting
+        ]
+        for waiting in (False, True)
+    }
+    subset = wire.EndpointSubset(
+        addresses=found[False],
+        not_ready_addresses=found[True],
+        ports=[wire.EndpointPort(name=name, protocol=proto, port=number) for name, proto, number in ports(*on)],
+    )
+    return Change("Endpoints", key, wire.Endpoints(wire.ObjectMeta(name=name, namespace=space), subsets=[subset]))
+
+
+def pod(key: str, *ips: str, phase: str = "Running") -> Change:
+    space, name = key.split("/")
+    status = wire.PodStatus(phase=phase, pod_ips=[wire.PodIP(ip=ip) for ip in ips])
+    return Change("Pod", key, wire.Pod(wire.ObjectMeta(name=name, namespace=space), status=status))
+
+
 def namespace(name: str) -> Change:
     return Change("Namespace", name, wire.Namespace(metadata=wire.ObjectMeta(name=name)))
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from kproxy.dns.zone import Zone
 from kproxy.dns.zone_config import ZoneConfig
-from tests.dns.cluster import namespace, service, slice_
+from tests.dns.cluster import namespace, pod, service, slice_
 
 if TYPE_CHECKING:
     from typing import Any
@@ -49,6 +49,8 @@ SHOP: list[Change] = [
     service("shop/crowd", "None", on=HTTP),
     slice_("shop/crowd-1", "crowd", *[f"10.244.7.{number}" for number in range(1, 101)], on=HTTP),
     slice_("shop/crowd-2", "crowd", *[f"10.244.7.{number}" for number in range(101, 151)], on=HTTP),
+    pod("podns/p1", "10.240.0.1", "fd00:240::1"),
+    pod("podns/done", "10.240.0.9", phase="Succeeded"),
     service("shop/1kubernetes", "10.96.0.11", on=HTTP),
 ]
 """F1: Services of every kind."""
@@ -77,6 +79,7 @@ CLUSTERS: dict[str, tuple[dict[str, Any], list[Change]]] = {
     "own": ({"addresses": ("10.244.9.9",)}, SHOP),
     "no_endpoints": ({"no_endpoints": True}, SHOP),
     "ignore_empty": ({"ignore_empty_service": True}, SHOP),
+    "pods_verified": ({"pods": "verified"}, SHOP),
     "pods_disabled": ({"pods": "disabled"}, SHOP),
     "reverse": ({"reverse": REVERSE_NETWORKS, "namespaces": frozenset({"shop"})}, REVERSE),
     "fallthrough": ({"fallthrough": (".",)}, SHOP),

@@ -206,7 +206,7 @@ def test_a_bad_object_keeps_its_last_good_answer(zone: Zone, responder: Responde
         ({"domain": "x" * 64}, "clusterDomain"),
         ({"domain": ".".join(["a" * 60] * 5)}, "longer than 255"),
         ({"ttl": 3601}, "dns.ttl: 3601 is not in 0..3600 seconds"),
-        ({"pods": "some"}, "dns.pods: 'some' is not one of disabled, insecure"),
+        ({"pods": "some"}, "dns.pods: 'some' is not one of disabled, insecure, verified"),
         ({"reverse": ("10.0.0.0/33",)}, "dns.reverse"),
         ({"addresses": ("localhost",)}, "dns.addresses"),
         ({"fallthrough": ("a..b",)}, "dns.fallthrough"),

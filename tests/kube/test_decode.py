@@ -146,12 +146,12 @@ def test_a_wrong_type_is_refused_with_its_path(document: Any, field: str, what: 
 @pytest.mark.parametrize(
     "document",
     [
-        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}},
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "p"}},
         {"apiVersion": "v1", "kind": "ConfigMap", "data": 5},
         {"apiVersion": "apps/v1", "kind": "Deployment", "spec": []},
         {"apiVersion": "serving.knative.dev/v1", "kind": "Service", "spec": {"ports": "none"}},
         {"apiVersion": "example.org/v1", "kind": "List", "items": 5},
-        {"apiVersion": "v1", "kind": "PodList", "items": [service()]},
+        {"apiVersion": "v1", "kind": "ConfigMapList", "items": [service()]},
         {"kind": "Kustomization"},
     ],
 )

@@ -20,7 +20,7 @@ from kproxy.dns.server.site import start_site
 from kproxy.dns.server.sockets import check, open_sockets, taken
 from kproxy.errors import KproxyError, SourceError
 from kproxy.kube.credentials import find_credentials
-from kproxy.kube.resources import ALL_ENDPOINT_SLICES, ALL_SERVICES, NAMESPACES
+from kproxy.kube.resources import ALL_ENDPOINT_SLICES, ALL_SERVICES, NAMESPACES, PODS
 from kproxy.sources.changes import Change, ChangeBatch
 from kproxy.sources.directory import ManifestDirectory
 from kproxy.sources.kubernetes import KubernetesSource
@@ -257,7 +257,8 @@ def _pairs(upstreams: Iterable[Upstream]) -> list[tuple[str, int]]:
 
 def _source(config: DnsConfig) -> KubernetesSource | ManifestDirectory:
     if config.manifests is None:
-        resources = (ALL_SERVICES, ALL_ENDPOINT_SLICES, NAMESPACES)
+        pods = (PODS,) if config.zone.pods == "verified" else ()
+        resources = (ALL_SERVICES, ALL_ENDPOINT_SLICES, NAMESPACES, *pods)
         return KubernetesSource(find_credentials(config.kubeconfig, config.master), "", resources=resources)
     if not config.manifests.is_dir():
         raise SourceError(f"--manifests {config.manifests}: no such directory", remedy="create it, or name another")
