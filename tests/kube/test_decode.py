@@ -161,7 +161,7 @@ def test_other_kinds_are_passed_over(document: Any) -> None:
 
 def test_lists_are_unfolded() -> None:
     node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}}
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}}
+    pod = {"apiVersion": "v1", "kind": "Job", "metadata": {"name": "p"}}
     inner = {"apiVersion": "v1", "kind": "List", "items": [node]}
     found = both(
         {"apiVersion": "v1", "kind": "List", "metadata": {}, "items": [service(), pod, inner, service(spec=1)]}
@@ -232,7 +232,7 @@ def test_what_is_not_json(raw: bytes, what: str) -> None:
         ("v1", "ServiceList", "Service"),
         ("discovery.k8s.io/v1", "EndpointSliceList", "EndpointSlice"),
         ("v1", "EndpointSliceList", None),
-        ("v1", "PodList", None),
+        ("v1", "JobList", None),
         ("v1", "Service", None),
         (None, None, None),
     ],

@@ -115,10 +115,10 @@ def test_the_items_of_a_list_are_read_one_by_one(monkeypatch: pytest.MonkeyPatch
     assert [form for _, form in read] == ["yaml item"] * 3
     read.clear()
     # One item changes, one is put before it: two are read.
-    changed = LIST.replace("port: x", "port: 81").replace("items:\n", "items:\n- apiVersion: v1\n  kind: Pod\n")
+    changed = LIST.replace("port: x", "port: 81").replace("items:\n", "items:\n- apiVersion: v1\n  kind: Job\n")
     found = entries(changed, known=memory)
     assert [text for text, _ in read] == [
-        b"- apiVersion: v1\n  kind: Pod\n",
+        b"- apiVersion: v1\n  kind: Job\n",
         b"- apiVersion: v1\n  kind: Service\n  metadata:\n    name: b\n"
         b"  spec:\n    ports:\n    - port: 80\n    - port: 81\n# the last\n",
     ]
@@ -152,7 +152,7 @@ def test_the_line_of_a_wrong_field() -> None:
         LIST + "---\n" + LIST,
         LIST.replace("items:", "items: # all").replace("\n", "\r\n"),
         "\ufeff" + LIST,
-        LIST.replace("kind: List", "kind: PodList"),
+        LIST.replace("kind: List", "kind: JobList"),
         LIST.replace("- ", "    - ").replace("\n  ", "\n      "),
         LIST.replace("items:\n", "items:\n\n# none\n\n").replace("kind: List\n", "\n\n\nkind: List\n"),
         LIST.replace("name: a", "name: >-\n      a"),
@@ -180,7 +180,7 @@ def object_named(name: str, **fields: Any) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, **fields}
 
 
-ITEMS = [object_named("a"), object_named("b", spec={"ports": [{"port": "x"}]}), {"kind": "Pod"}, object_named("c")]
+ITEMS = [object_named("a"), object_named("b", spec={"ports": [{"port": "x"}]}), {"kind": "Job"}, object_named("c")]
 JSON_LIST = {"apiVersion": "v1", "items": ITEMS, "kind": "List", "metadata": {"resourceVersion": ""}}
 
 
@@ -214,11 +214,11 @@ def test_json_streams(name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "what"),
     [
-        ('{"kind": "Pod"}\n{"kind": "Pod",\n "x": }\n', 3, "not JSON: invalid character"),
-        ('{"kind": "Pod"}\n{"kind": "Pod",\n "x": [\n\n', 3, "not JSON: Input data was truncated"),
-        ('{"kind": "Pod"}\n\nkind: Pod\n', 3, "not JSON: invalid character"),
+        ('{"kind": "Job"}\n{"kind": "Job",\n "x": }\n', 3, "not JSON: invalid character"),
+        ('{"kind": "Job"}\n{"kind": "Job",\n "x": [\n\n', 3, "not JSON: Input data was truncated"),
+        ('{"kind": "Job"}\n\nkind: Job\n', 3, "not JSON: invalid character"),
         ('{"kind":\n' + "[" * 100_000, 1, "not JSON: nested too deeply"),
-        ('{"kind": "Pod"}\n\x00', 2, "not JSON: invalid character"),
+        ('{"kind": "Job"}\n\x00', 2, "not JSON: invalid character"),
     ],
 )
 def test_what_is_not_json(text: str, line: int, what: str) -> None:
