@@ -62,7 +62,20 @@ PACKAGES = {"kproxy", "kproxy.kube", "kproxy.sources", "kproxy.netlink", "kproxy
 #: All that the two inner rings may import besides each other. No asyncio, socket, subprocess, threading, time, os ...
 INNER_LIBRARIES = {
     *("__future__", "base64", "bisect", "collections", "contextlib", "dataclasses", "datetime", "enum", "errno"),
-    *("hashlib", "heapq", "http", "ipaddress", "itertools", "json", "math", "operator", "re", "shlex", "struct"),
+    *(
+        "functools",
+        "hashlib",
+        "heapq",
+        "http",
+        "ipaddress",
+        "itertools",
+        "json",
+        "math",
+        "operator",
+        "re",
+        "shlex",
+        "struct",
+    ),
     *("sys", "typing", "msgspec", "yaml"),
 }
 #: Functions that do I/O, look at the clock, or get at modules past the import statement.

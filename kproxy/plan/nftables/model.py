@@ -229,5 +229,7 @@ def commented(value: bytes, comment: str) -> bytes:
 
 def comment_bytes(text: str) -> bytes:
     """Return a comment as it is stored: printable, without quotes, and cut to what nft shows."""
-    safe = "".join(character if character.isprintable() and character != '"' else "?" for character in text)
-    return safe.encode()[:MAX_COMMENT].decode(errors="ignore").encode()
+    if not text.isprintable() or '"' in text:
+        text = "".join(character if character.isprintable() and character != '"' else "?" for character in text)
+    stored = text.encode()
+    return stored if len(stored) <= MAX_COMMENT else stored[:MAX_COMMENT].decode(errors="ignore").encode()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from kproxy.plan.intent import FrontendKind, Verdict
 from kproxy.plan.nftables import layout
-from kproxy.plan.nftables.model import verdict_value
-from kproxy.plan.nftables.packing import LOCAL_SLOTS, pack_backend, pack_frontend
+from kproxy.plan.nftables.model import comment_bytes, verdict_value
+from kproxy.plan.nftables.packing import LOCAL_SLOTS, pack_backends, pack_frontend
 from kproxy.plan.nftables.rules import goto
 from kproxy.plan.nftables.shapes import Learn, Shape
 
@@ -28,18 +29,18 @@ class FrontendPlan(NamedTuple):
     key: bytes
     node_port: bool
     shape: Shape
-    name: str
+    comment: bytes
     lists: dict[int, Sequence[bytes]]
     affinity: Learn | None
 
     def verdict(self) -> bytes:
         """Return the value of the frontend's element: its shape, and the Service it belongs to."""
-        return verdict_value(goto(self.shape.chain), self.name)
+        return _goto(self.shape) + self.comment
 
     def learning(self) -> bytes:
         """Return the value of the element that makes its clients be remembered."""
         assert self.affinity is not None
-        return verdict_value(goto(self.affinity.chain), self.name)
+        return _goto(self.affinity) + self.comment
 
     @property
     def services(self) -> str:
@@ -62,12 +63,12 @@ def frontends(intent: PortIntent) -> Iterator[FrontendPlan]:
     port = intent.port
     cluster, local = _Packed(intent.selection.cluster), _Packed(intent.selection.local)
     affinity = Learn(port.affinity_seconds) if port.affinity_seconds is not None else None
-    sticky, name = affinity is not None, str(port.name)
+    sticky, comment = affinity is not None, b"\0" + comment_bytes(str(port.name))
     if intent.internal is Verdict.FORWARD:
         serving = local() if port.internal_local else cluster()
         key = pack_frontend(port.cluster_ip, port.protocol, port.port)
         shape = Shape("cluster-ip", len(serving), sticky=sticky)
-        yield FrontendPlan(key, False, shape, name, {0: serving}, affinity)
+        yield FrontendPlan(key, False, shape, comment, {0: serving}, affinity)
     if not intent.forwards_external:
         return
     lists: dict[int, Sequence[bytes]] = {0: cluster()}
@@ -78,7 +79,13 @@ def frontends(intent: PortIntent) -> Iterator[FrontendPlan]:
         kind: Kind = "nodeport" if node_port else "external"
         shape = Shape(kind, len(cluster()), len(local()) if port.external_local else None, sticky)
         key = pack_frontend(frontend.ip, port.protocol, frontend.port)
-        yield FrontendPlan(key, node_port, shape, name, lists, affinity)
+        yield FrontendPlan(key, node_port, shape, comment, lists, affinity)
+
+
+@cache
+def _goto(shape: Shape | Learn) -> bytes:
+    """Return a verdict as the value of an element; there are few, and each stands behind thousands of frontends."""
+    return verdict_value(goto(shape.chain))
 
 
 class _Packed:
@@ -90,5 +97,5 @@ class _Packed:
 
     def __call__(self) -> list[bytes]:
         if self._packed is None:
-            self._packed = [pack_backend(endpoint.ip, endpoint.port) for endpoint in self._endpoints]
+            self._packed = pack_backends(self._endpoints)
         return self._packed

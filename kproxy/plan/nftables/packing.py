@@ -14,7 +14,10 @@ from kproxy.plan.nftables.model import IP6_DADDR, IP6_SADDR, IP_DADDR, IP_SADDR
 from kproxy.state.addresses import Family
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kproxy.plan.nftables.model import Field
+    from kproxy.state.endpoints import Endpoint
 
 PROTOCOL_NUMBERS = {"TCP": 6, "UDP": 17, "SCTP": 132}
 
@@ -22,7 +25,6 @@ LOCAL_SLOTS = 65536
 """The list of local endpoints begins at this slot, the cluster-wide list at 0."""
 
 _PORT = struct.Struct("!H2x")
-_IPV4_BACKEND = struct.Struct("!4BH2x")
 _PROTOCOL_AND_PORT = struct.Struct("!B3xH2x")
 _WORD = struct.Struct("=I")
 SLOT_LENGTH = _WORD.size
@@ -49,10 +51,20 @@ def pack_ip(ip: str) -> bytes:
 
 def pack_backend(ip: str, port: int) -> bytes:
     """Return `ip daddr . th dport`: an endpoint, as the value of an element."""
-    if ":" in ip:
-        return pack_ip(ip) + _PORT.pack(port)
-    first, second, third, fourth = ip.split(".")
-    return _IPV4_BACKEND.pack(int(first), int(second), int(third), int(fourth), port)
+    return pack_ip(ip) + _PORT.pack(port)
+
+
+def pack_backends(endpoints: Sequence[Endpoint]) -> list[bytes]:
+    """Return `ip daddr . th dport` for each of many endpoints of one family."""
+    if not endpoints or ":" in endpoints[0].ip:
+        return [pack_backend(endpoint.ip, endpoint.port) for endpoint in endpoints]
+    # All addresses at once: one by one it would be half of the time of a full plan.
+    packed = bytes(map(int, ".".join([endpoint.ip for endpoint in endpoints]).split(".")))
+    ports = {endpoint.port for endpoint in endpoints}
+    if len(ports) == 1:
+        port = _PORT.pack(*ports)
+        return [packed[start : start + 4] + port for start in range(0, len(packed), 4)]
+    return [packed[4 * at : 4 * at + 4] + _PORT.pack(endpoint.port) for at, endpoint in enumerate(endpoints)]
 
 
 def pack_port(protocol: str, port: int) -> bytes:
