@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+LOOK_AT_FILES_S: Final = 0.5
+"""How often new credentials are looked for while those of now are not accepted."""
+
 READ_BYTES: Final = 256 * 1024
 MAX_ANSWER_BYTES: Final = 1024 * 1024
 """Of an answer to a request that creates something, so much is read."""
@@ -131,11 +134,18 @@ class ApiClient:
         return status, b"".join(parts)
 
     async def _rest(self, reflector: Reflector) -> None:
-        """Sleep until the reflector's turn comes, or until another one has found out that the server works again."""
+        """Sleep until the reflector's turn comes, or until another one has found out that the server works again.
+
+        Where it is the credentials that were not accepted, their files are looked at, which costs the server nothing.
+        """
+        clock = asyncio.get_running_loop().time
+        due = self._recovery.due(reflector)
         with suppress(TimeoutError):
-            async with asyncio.timeout_at(self._recovery.due(reflector)):
+            async with asyncio.timeout_at(min(due, clock() + LOOK_AT_FILES_S) if reflector.ours else due):
                 await self._worked.wait()
-        self._recovery.woke(reflector, asyncio.get_running_loop().time())
+        if reflector.ours and await asyncio.shield(_in_thread(self._credentials.renewed)):
+            reflector.hasten(clock())
+        self._recovery.woke(reflector, clock())
 
     def _works(self, reflector: Reflector) -> None:
         self._recovery.works(reflector, asyncio.get_running_loop().time())

@@ -63,6 +63,9 @@ class Credentials(Protocol):
     def reject(self) -> None:
         """Note that the server did not accept the last login: nothing of it may be used again unread."""
 
+    def renewed(self) -> bool:
+        """Tell whether the files say something else than at the last login. It may block, but runs no plugin."""
+
 
 def find_credentials(
     kubeconfig: Path | None, master: str = "", *, environ: Mapping[str, str] = os.environ
@@ -96,6 +99,10 @@ class Plain:
     def reject(self) -> None:
         """Do nothing: there is nothing to read again."""
 
+    def renewed(self) -> bool:
+        """Return False: there are no files."""
+        return False
+
 
 class ServiceAccount:
     """The service account of the pod kproxy runs in; its token is rotated by the kubelet."""
@@ -109,17 +116,34 @@ class ServiceAccount:
             )
         self._url = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
         self._directory = directory
+        self._last = ("", b"")
 
     def login(self) -> Login:
         """Return the login with the token of now. Raises SourceError if a file can't be read."""
         try:
-            token = (self._directory / "token").read_text(encoding="utf-8").strip()
+            token = self._token()
         except (OSError, ValueError) as error:
+            self._last = ("", b"")
             raise SourceError(f"service account token: {_reason(error)}") from None
+        self._last = token, self._authority()
         return _login(self._url, _Tls(ca=str(self._directory / "ca.crt")), authorization=f"Bearer {token}")
 
     def reject(self) -> None:
         """Do nothing: the token is read for each login."""
+
+    def renewed(self) -> bool:
+        """Tell whether token or CA changed since the last login."""
+        with suppress(OSError, ValueError):
+            return (self._token(), self._authority()) != self._last
+        return False
+
+    def _token(self) -> str:
+        return (self._directory / "token").read_text(encoding="utf-8").strip()
+
+    def _authority(self) -> bytes:
+        with suppress(OSError):
+            return (self._directory / "ca.crt").read_bytes()
+        return b""
 
 
 class Kubeconfig:
@@ -131,6 +155,7 @@ class Kubeconfig:
         self._lock = threading.Lock()
         self._loaded: Any = None
         self._stamp: tuple[int, ...] = ()
+        self._last: PlainLogin | None = None
 
     def require(self) -> None:
         """Raise FeatureMissing if it needs a package that is not installed."""
@@ -146,10 +171,11 @@ class Kubeconfig:
                 if cluster.get("proxy-url"):
                     raise SourceError("proxy-url is not supported")
                 if is_plain(user, cluster):
-                    return self._plain(plain_login(user, cluster, self._path.parent))
+                    self._last = plain_login(user, cluster, self._path.parent)
+                    return self._plain(self._last)
                 return self._login(self._settings())
             except (SourceError, *_MALFORMED) as error:
-                self._loaded = None
+                self._loaded = self._last = None
                 why = error.what if isinstance(error, SourceError) else _reason(error)
                 raise SourceError(f"kubeconfig {self._path}: {why}") from None
 
@@ -157,6 +183,13 @@ class Kubeconfig:
         """Read and run everything again for the next login."""
         with self._lock:
             self._loaded = None
+
+    def renewed(self) -> bool:
+        """Tell whether what it says, or a file that it names, changed since the last login; never with a plugin."""
+        with self._lock, suppress(SourceError, *_MALFORMED):
+            user, cluster = current(self._document())
+            return is_plain(user, cluster) and plain_login(user, cluster, self._path.parent) != self._last
+        return False
 
     def _document(self) -> Any:
         return yaml.safe_load(self._path.read_text(encoding="utf-8"))

@@ -69,8 +69,8 @@ class Reflector:
     `synced` is True once there was a complete list, `lists` counts those that the server began to send. `trouble` says
     why nothing new comes at present ("" if it does), and `server_wide` whether the other resources meet the same.
     `status` is the HTTP status of the last answer (401: the credentials are old). `absent`: the server does not serve
-    the resource, which is optional. `failing` is True from a failure to the next good answer. What waits may be
-    hastened from `try_from` on: never, where the fault is ours (credentials, rights, trust).
+    the resource, which is optional. `failing` is True from a failure to the next good answer, `ours` if it is our
+    credentials or rights that the server does not accept. What waits may be hastened from `try_from` on.
     """
 
     def __init__(self, resource: Resource, chance: Callable[[], float], timing: Timing | None = None) -> None:
@@ -85,7 +85,7 @@ class Reflector:
         self.deadline = 0.0
         self.start_at = float("-inf")
         self.try_from = float("-inf")
-        self.failing = False
+        self.failing = self.ours = False
         self.lists = 0
         self._chance = chance
         self._holding = Holding(resource.kind)
@@ -415,6 +415,7 @@ class Reflector:
             if series.failures > 1 or unreachable or not self.synced or self.phase is Phase.REFUSED:
                 self.trouble = why
                 self.server_wide = self.status in SERVER_WIDE
-        self.try_from = float("inf") if ours or self.status in _OURS else now + least_s
+        self.ours = ours or self.status in _OURS
+        self.try_from = now + least_s
         self.phase = Phase.IDLE
         self.start_at = now + max(delay_s, least_s)

@@ -175,7 +175,18 @@ def _name_of(service: client.V1Service) -> str:
 
 def new_agent(cluster: Cluster, kubeconfig: Path, module: str = "kproxy") -> Agent:
     """kproxy on node A (or a module that stands for it), not started yet."""
-    argv = [sys.executable, "-m", module, "run", "--kubeconfig", str(kubeconfig), "--hostname-override", "node-a"]
+    argv = [
+        sys.executable,
+        "-m",
+        module,
+        "run",
+        "--proxy-mode",
+        "iptables",
+        "--kubeconfig",
+        str(kubeconfig),
+        "--hostname-override",
+        "node-a",
+    ]
     return Agent(cluster.node, [*argv, *LEAVE_CONNTRACK, "--cluster-cidr", ",".join(POD_CIDRS.values())], FAMILIES)
 
 

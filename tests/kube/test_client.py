@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kproxy.errors import SourceError
+from kproxy.kube.backoff import BackOffPolicy
 from kproxy.kube.client import ApiClient
 from kproxy.kube.credentials import Login, Plain, ServiceAccount
 from kproxy.kube.reflector import Reflector
@@ -265,6 +266,23 @@ def test_an_unknown_ca_until_the_file_is_replaced(authority: Authority, pair: Pa
     asyncio.run(run())
 
 
+def test_renewed_files_are_not_waited_for(authority: Authority, pair: Pair, tmp_path: Path) -> None:
+    """However long the back-off is by then: a look at the files costs the server nothing."""
+    other = Authority(tmp_path, "other")
+    patient = replace(FAST, failures=BackOffPolicy(600.0, 600.0))
+
+    async def run() -> None:
+        async with (
+            live_api(LiveApi(), serving(pair)) as api,
+            running(account(tmp_path, other.ca, api.port), patient) as client,
+        ):
+            await client.trouble("its certificate is not accepted: ")
+            (tmp_path / "ca.crt").write_bytes(authority.ca.read_bytes())
+            await client.until(lambda: client.reflector.synced)
+
+    asyncio.run(run())
+
+
 def test_a_certificate_of_another_name(authority: Authority, tmp_path: Path) -> None:
     async def run() -> None:
         named = authority.issue("elsewhere", "DNS:kube.example")
@@ -292,6 +310,9 @@ class ByHand:
 
     def reject(self) -> None:
         self.rejected += 1
+
+    def renewed(self) -> bool:
+        return False
 
 
 def test_client_certificates(authority: Authority, pair: Pair) -> None:
@@ -341,6 +362,9 @@ def test_credentials_that_never_come_do_not_hinder_the_end() -> None:
             raise SourceError("too late")
 
         def reject(self) -> None: ...
+
+        def renewed(self) -> bool:
+            return False
 
     async def run() -> None:
         async with running(Hanging(), replace(FAST, connect_s=0.05)) as client:

@@ -90,6 +90,22 @@ def test_a_rotated_token_is_read(authority: Authority, tmp_path: Path) -> None:
         assert account.login().authorization == f"Bearer {token}"
 
 
+@pytest.mark.parametrize("file", ["token", "ca.crt"])
+def test_a_renewed_service_account_is_noticed(authority: Authority, tmp_path: Path, file: str) -> None:
+    (tmp_path / "token").write_text("one", encoding="ascii")
+    (tmp_path / "ca.crt").write_bytes(authority.ca.read_bytes())
+    account = ServiceAccount(POD, tmp_path)
+    account.login()
+    assert not account.renewed()
+    with (tmp_path / file).open("ab") as more:
+        more.write(b"and more")
+    assert account.renewed()
+    account.login()
+    assert not account.renewed()
+    (tmp_path / "token").unlink()
+    assert not account.renewed(), "it can't be read, so it is of no use yet"
+
+
 @pytest.mark.parametrize("content", [None, b"", b"no certificate"])
 def test_a_ca_that_is_none(tmp_path: Path, content: bytes | None) -> None:
     (tmp_path / "token").write_text("secret", encoding="ascii")
@@ -109,8 +125,17 @@ def test_a_kubeconfig_with_a_token_file(authority: Authority, tmp_path: Path) ->
     assert login.authorization == "Bearer one"
     assert login.tls is not None
     assert len(login.tls.get_ca_certs()) == 1
+    assert not found.renewed()
     (tmp_path / "token").write_text("two\n", encoding="ascii")
+    assert found.renewed()
     assert found.login().authorization == "Bearer two"
+    assert not found.renewed()
+    (tmp_path / "token").unlink()
+    with pytest.raises(SourceError):
+        found.login()
+    assert not found.renewed()
+    (tmp_path / "token").write_text("two\n", encoding="ascii")
+    assert found.renewed(), "it is there again"
 
 
 def test_a_kubeconfig_that_is_written_again_is_read_again(authority: Authority, tmp_path: Path) -> None:

@@ -8,8 +8,6 @@ import pytest
 
 from kproxy.kube.recovery import TRY_S, Recovery
 
-INF = float("inf")
-
 
 @dataclass(eq=False)
 class Fake:
@@ -17,6 +15,7 @@ class Fake:
 
     idle: bool = True
     failing: bool = True
+    ours: bool = False
     start_at: float = 100.0
     try_from: float = 0.0
 
@@ -55,14 +54,23 @@ def test_its_own_time_may_come_first() -> None:
     assert recovery.due(one) == 10.1
 
 
-@pytest.mark.parametrize(("try_from", "due"), [(30.0, 30.0), (INF, 100.0)])
-def test_what_the_server_asked_for_is_waited_for(try_from: float, due: float) -> None:
-    one, other = Fake(try_from=try_from), Fake()
+def test_what_the_server_asked_for_is_waited_for() -> None:
+    one, other = Fake(try_from=30.0), Fake()
     recovery = group(one, other)
     recovery.ended(other, 10.0)
-    assert recovery.due(one) == due
+    assert recovery.due(one) == 30.0
     recovery.works(other, 11.0)
-    assert one.start_at == due
+    assert one.start_at == 30.0
+
+
+def test_asking_sooner_is_of_no_use_where_we_are_at_fault() -> None:
+    """But while a server starts, it refuses those whom it knows a moment later."""
+    one, other = Fake(ours=True), Fake()
+    recovery = group(one, other)
+    recovery.ended(other, 10.0)
+    assert recovery.due(one) == 100.0
+    recovery.works(other, 11.0)
+    assert one.start_at == 11.0
 
 
 def test_the_first_that_works_hastens_those_that_fail() -> None:
