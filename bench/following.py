@@ -43,7 +43,7 @@ def follow(lab: ApiLab, node: Node) -> list[float]:
     """Make changes for some seconds; return how long each took to reach the kernel, in seconds, in no order."""
     waiting: dict[bytes, _Change] = {}
     lock = threading.Lock()
-    begin = time.monotonic() + 0.2
+    begin = time.monotonic() + 1.0
     lanes = [_lane(lab, waiting, lock, begin, lane) for lane in range(WRITERS)]
     for lane in lanes:
         lane.start()
@@ -61,6 +61,7 @@ def _lane(
 
     def write() -> None:
         with lab.plane.api() as api:
+            api.get("/version").checked()  # the connection stands before the first change
             for step in range(lane, PER_SECOND * SECONDS, WRITERS):
                 time.sleep(max(0.0, begin + step / PER_SECOND - time.monotonic()))
                 _write(lab, api, step % lab.services, waiting, lock)

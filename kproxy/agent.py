@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kproxy import memory
 from kproxy.config_watch import until_changed
 from kproxy.dns.server.child import keep_running
 from kproxy.dns.server.sockets import check
@@ -223,8 +224,7 @@ class Agent:
             self._supervisor.ready(f"Services at the first sync: {len(self._state.services)}")
             await asyncio.to_thread(self._take_over)
         if not gc.isenabled():
-            gc.freeze()
-            gc.enable()
+            memory.settle()
         self._notices.tell(self._state, [*self._source_problems, *self._syncer.problems()])
 
     async def _watchdog(self) -> None:

@@ -41,7 +41,7 @@ RINGS = {
     """,
     # Sockets, processes, files, time.
     "shell": """
-        kproxy.config kproxy.config_watch kproxy.logs kproxy.rulebook kproxy.notices kproxy.supervisor
+        kproxy.config kproxy.config_watch kproxy.memory kproxy.logs kproxy.rulebook kproxy.notices kproxy.supervisor
         kproxy.events.log kproxy.events.sender
         kproxy.kube.client kproxy.kube.credentials kproxy.kube.kubeconfig
         kproxy.sources.directory kproxy.sources.files kproxy.sources.folder kproxy.sources.watch
