@@ -95,6 +95,9 @@ def yaml_events(text: bytes) -> Iterator[Callable[[], Any]]:
         words = " ".join(part for part in (error.problem, error.context) if part)
         # libyaml's end of a text is the line after it.
         line = min(mark.line, text.rstrip().count(b"\n")) if mark else 0
+        if "nesting depth" in (error.problem or ""):
+            # A libyaml that has a limit too reads ahead, so it comes to it before we come to ours.
+            raise YamlError(line, f"nested more than {MAX_DEPTH} levels deep") from None
         raise YamlError(line, f"not YAML: {printable(words, 200)}") from None
 
 
