@@ -9,6 +9,8 @@ from kubernetes import client
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from tests.controlplane.https import Api
+
 
 def create_namespace(api: client.ApiClient, name: str) -> None:
     client.CoreV1Api(api).create_namespace(client.V1Namespace(metadata=client.V1ObjectMeta(name=name)))
@@ -62,3 +64,18 @@ def set_pod_status(
         conditions=[client.V1PodCondition(type=kind, status=state) for kind in ("Ready", "ContainersReady")],
     )
     client.CoreV1Api(api).patch_namespaced_pod_status(name, namespace, {"status": status})
+
+
+def serve(api: Api, name: str, namespace: str, *, endpoint: str = "10.244.1.10") -> None:
+    """Make a namespace with a Service and the slice of its one endpoint, by plain requests."""
+    api.post("/api/v1/namespaces", {"metadata": {"name": namespace}}).checked()
+    ports = [{"name": "web", "protocol": "TCP", "port": 80, "targetPort": 8080}]
+    service = {"metadata": {"name": name}, "spec": {"ports": ports}}
+    api.post(f"/api/v1/namespaces/{namespace}/services", service).checked()
+    endpoint_slice = {
+        "metadata": {"name": f"{name}-1", "labels": {"kubernetes.io/service-name": name}},
+        "addressType": "IPv4",
+        "ports": [{"name": "web", "protocol": "TCP", "port": 8080}],
+        "endpoints": [{"addresses": [endpoint], "conditions": {"ready": True}}],
+    }
+    api.post(f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices", endpoint_slice).checked()

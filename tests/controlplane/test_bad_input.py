@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.agent.one_node import LEAVE_CONNTRACK
-from tests.controlplane import create_services, kubeconfig, pki
-from tests.controlplane.bulk import NAMESPACE
+from tests.controlplane import kubeconfig, pki
+from tests.controlplane.objects import serve
 from tests.lab import FAMILIES
 from tests.lab.agent import Agent, eventually
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.root
 
 FAULTS_PORT = 7460
-NODE = "node-a"
+NODE, NAMESPACE = "node-a", "bad-input"
 
 
 def new_agent(cluster: Cluster, config: Path) -> Agent:
@@ -47,7 +47,7 @@ def good_rules(control: ControlPlane, cluster: Cluster) -> list[str]:
     """Rules of an agent that ran before, for a Service that is still there."""
     with control.api() as api:
         assert api.post("/api/v1/nodes", cluster.node_object()).status in (201, 409), "made, or there already"
-    create_services(control, 2, 2)
+        serve(api, "web", NAMESPACE)
     with new_agent(cluster, control.kubeconfig("before", token=control.service_account_token())) as agent:
         agent.wait_ready()
     found = rules(cluster)

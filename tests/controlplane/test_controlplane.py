@@ -45,6 +45,7 @@ READABLE = (
     "/api/v1/nodes",
     "/apis/discovery.k8s.io/v1/endpointslices",
     "/apis/networking.k8s.io/v1/servicecidrs",
+    "/api/v1/namespaces",
 )
 #: A sample of everything else, reads and writes, of the kinds it may read too.
 FORBIDDEN = (
@@ -53,7 +54,7 @@ FORBIDDEN = (
     ("GET", "/api/v1/pods"),
     ("GET", "/api/v1/endpoints"),
     ("GET", "/api/v1/configmaps"),
-    ("GET", "/api/v1/namespaces"),
+    ("GET", "/api/v1/namespaces/default"),
     ("GET", "/api/v1/nodes/node-a"),
     ("GET", "/api/v1/namespaces/default/services/kubernetes"),
     ("GET", "/apis/events.k8s.io/v1/events"),
@@ -126,6 +127,7 @@ def test_its_rules_are_these_and_no_others(control: ControlPlane) -> None:
     assert rules == {
         ("", "services", reads),
         ("", "nodes", reads),
+        ("", "namespaces", reads),
         ("discovery.k8s.io", "endpointslices", reads),
         ("networking.k8s.io", "servicecidrs", reads),
         ("events.k8s.io", "events", ("create",)),

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kproxy.events.event import Report, collection, encode, health_check_failed
 from tests.agent.one_node import LEAVE_CONNTRACK
-from tests.controlplane import create_services
+from tests.controlplane.objects import serve
 from tests.lab import FAMILIES
 from tests.lab.agent import Agent, eventually
 
@@ -43,7 +40,7 @@ def node_object(cluster: Cluster, pod_cidr: str = "") -> dict[str, Any]:
 
 
 def test_pod_cidrs_are_waited_for_followed_and_kept(control: ControlPlane, cluster: Cluster, admin: Api) -> None:
-    create_services(control, 1, 1)
+    serve(admin, "web", "own-node")
     config = control.kubeconfig("node-cidr", token=control.service_account_token())
     flags = ("--kubeconfig", str(config), "--hostname-override", NODE, "--detect-local-mode", "NodeCIDR")
     argv = [sys.executable, "-m", "kproxy", "run", *flags, "--iptables-variant", "nft", *LEAVE_CONNTRACK]
@@ -77,12 +74,3 @@ def test_pod_cidrs_are_waited_for_followed_and_kept(control: ControlPlane, clust
         eventually(lambda: local_traffic("10.244.9.0/24"), "the rules know the new podCIDR")
         assert not local_traffic("10.244.8.0/24")
         assert agent.running
-
-
-def test_the_server_takes_an_event_and_its_repetition(control: ControlPlane) -> None:
-    """The longest names and notes, too."""
-    event = health_check_failed("default", "w" * 63, "n" * 253, "why " * 1000)
-    now = time.time()
-    with control.api(control.service_account_token()) as api:
-        for report in (Report(event, 1, now, now), Report(event, 12, now, now + 1800)):
-            assert api.request("POST", collection(event), json.loads(encode(report, "n" * 253))).status == 201

@@ -28,8 +28,10 @@ ROLE = "/apis/rbac.authorization.k8s.io/v1/clusterroles/kproxy"
 EVENTS = "/apis/events.k8s.io/v1/namespaces/default/events"
 NODE = "node-a"
 REMEDY = "grant what deploy/rbac.yaml holds"
+#: Namespaces are of interest to DNS alone.
+WITH_DNS = ("--dns-bind-address", "127.0.0.1:10053", "--dns-metrics-bind-address", "127.0.0.1:19153")
 ESSENTIAL = ("nodes", "services", "endpointslices")
-RIGHTS = [(resource, verb) for resource in (*ESSENTIAL, "servicecidrs") for verb in ("list", "watch")]
+RIGHTS = [(resource, verb) for resource in (*ESSENTIAL, "servicecidrs", "namespaces") for verb in ("list", "watch")]
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +59,11 @@ def admin(older: ControlPlane) -> Iterator[Api]:
         grant(api, role["rules"])
 
 
-def new_agent(control: ControlPlane, cluster: Cluster) -> Agent:
+def new_agent(control: ControlPlane, cluster: Cluster, *more: str) -> Agent:
     kubeconfig = control.kubeconfig("rights", token=control.service_account_token())
     flags = ("--kubeconfig", str(kubeconfig), "--hostname-override", NODE, *LEAVE_CONNTRACK)
     cidrs = ("--cluster-cidr", "10.244.0.0/16,fd00:10:244::/48")
-    return Agent(cluster.node, [sys.executable, "-m", "kproxy", "run", *flags, *cidrs], FAMILIES)
+    return Agent(cluster.node, [sys.executable, "-m", "kproxy", "run", *flags, *cidrs, *more], FAMILIES)
 
 
 def grant(api: Api, rules: list[dict[str, Any]]) -> None:
@@ -96,7 +98,7 @@ def refusals(agent: Agent) -> list[str]:
 
 
 def test_all_of_them_suffice(older: ControlPlane, older_cluster: Cluster, admin: Api) -> None:
-    with new_agent(older, older_cluster) as agent:
+    with new_agent(older, older_cluster, *WITH_DNS) as agent:
         agent.wait_ready()
         eventually(lambda: any(one["reason"] == "Starting" for one in told(admin)), "it says that it has started")
         [event] = [one for one in told(admin) if one["reason"] == "Starting"]
@@ -109,7 +111,8 @@ def test_all_of_them_suffice(older: ControlPlane, older_cluster: Cluster, admin:
 def test_each_one_is_needed(older: ControlPlane, older_cluster: Cluster, admin: Api, resource: str, verb: str) -> None:
     group = {"endpointslices": "discovery.k8s.io", "servicecidrs": "networking.k8s.io"}.get(resource, "")
     rules = take_away(older, admin, resource, verb, group)
-    with new_agent(older, older_cluster) as agent:
+    more = WITH_DNS if resource == "namespaces" else ()
+    with new_agent(older, older_cluster, *more) as agent:
         eventually(lambda: bool(refusals(agent)), f"it says that it may not {verb} {resource}")
         if resource in ESSENTIAL:
             assert agent.health().status == 503, "without it nothing is written"
