@@ -6,6 +6,7 @@ One connection per request: a watch lasts minutes, and a new connection is what 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import os
 import random
 import socket
@@ -266,12 +267,21 @@ async def _connect(login: Login) -> tuple[asyncio.StreamReader, asyncio.StreamWr
         ssl=login.tls,
         server_hostname=login.server_name if login.tls else None,
         limit=READ_BYTES,
-        happy_eyeballs_delay=0.25,
+        # An address needs none, and asyncio's race leaks the connection if it is cancelled just after it was won.
+        happy_eyeballs_delay=None if _is_address(login.host) else 0.25,
     )
     connection: socket.socket = writer.get_extra_info("socket")
     for level, option, value in TCP_OPTIONS:
         connection.setsockopt(level, option, value)
     return reader, writer
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _request(http: h11.Connection, login: Login, request: Request) -> bytes:
