@@ -71,11 +71,13 @@ class Holding:
             self._set(event.key, event.obj)
             self.problems.pop(event.key, None)
             return
+        self._listed_problems.pop(event.key, None)
         if not self._filled:
             self._set(event.key, event.obj)
-        same = self._held.get(event.key) == fingerprint(event.obj)
-        self._listed[event.key] = None if same else event.obj
-        self._listed_problems.pop(event.key, None)
+            self._listed[event.key] = None
+        else:
+            same = self._held.get(event.key) == fingerprint(event.obj)
+            self._listed[event.key] = None if same else event.obj
 
     def gone(self, event: Gone) -> None:
         """Take the news that an object is gone."""
