@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds one real program from Go modules into a directory.
 # usage: build.sh DIRECTORY PROGRAM     e.g. build.sh ~/.cache/peers kube-apiserver
-# A change of version: edit the `require` and `replace` lines of kubernetes/go.mod or etcd/go.mod, then `go mod tidy`.
+# A change of version: edit the `require` and `replace` lines of the program's go.mod, then `go mod tidy`.
 set -e
 here=$(cd "$(dirname "$0")" && pwd)
 out=$(mkdir -p "$1" && cd "$1" && pwd)
@@ -9,6 +9,7 @@ program=$2
 flags="-s -w"
 case $program in
   etcd) module=etcd package=go.etcd.io/etcd/server/v3 ;;
+  coredns) module=coredns package=github.com/coredns/coredns ;;
   prometheus | promtool)
     # From Debian's package, unpacked: to install it would start a daemon.
     work=$(mktemp -d)

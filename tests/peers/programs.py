@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-#: Built from Go modules: etcd/go.mod, kubernetes/go.mod, monitoring/go.mod.
-PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kubectl", "monitoring.yaml")
+#: Built from Go modules: coredns/go.mod, etcd/go.mod, kubernetes/go.mod, monitoring/go.mod.
+PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kubectl", "monitoring.yaml", "coredns")
 #: From Debian's packages.
 PACKAGED = ("prometheus", "promtool")
 BUILD_TIMEOUT_S = 1800
@@ -23,29 +23,29 @@ class Missing(RuntimeError):
     """A program is not in the cache and cannot be built; the text says why."""
 
 
-def _version() -> str:
-    match = re.search(
-        r"^require k8s\.io/kubernetes v(\S+)$", (HERE / "kubernetes" / "go.mod").read_text(), re.MULTILINE
-    )
-    assert match, "kubernetes/go.mod requires no k8s.io/kubernetes"
+def _version(module: str, package: str) -> str:
+    text = (HERE / module / "go.mod").read_text()
+    match = re.search(rf"^require {re.escape(package)} v(\S+)$", text, re.MULTILINE)
+    assert match, f"{module}/go.mod requires no {package}"
     return match[1]
 
 
 #: The Kubernetes version, as go.mod requires it.
-VERSION = _version()
+VERSION = _version("kubernetes", "k8s.io/kubernetes")
+COREDNS_VERSION = _version("coredns", "github.com/coredns/coredns")
 
 
-def cache() -> Path:
-    """The folder of this version's programs: KPROXY_PEERS, else below the user's cache directory."""
+def cache(program: str = "") -> Path:
+    """The folder of a program of this version: KPROXY_PEERS, else below the user's cache directory."""
     if given := os.environ.get("KPROXY_PEERS"):
         return Path(given)
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home, "kproxy", "peers", VERSION)
+    return Path(home, "kproxy", "peers", f"coredns-{COREDNS_VERSION}" if program == "coredns" else VERSION)
 
 
 def why_not(*programs: str) -> str:
     """Why one of these programs cannot be had on this machine; empty when all can."""
-    missing = [program for program in programs if not (cache() / program).exists()]
+    missing = [program for program in programs if not (cache(program) / program).exists()]
     built = [program for program in missing if program not in PACKAGED]
     if built and not shutil.which("go"):
         return f"{' and '.join(built)} must be built, and Go is not installed"
@@ -57,7 +57,7 @@ def why_not(*programs: str) -> str:
 
 def peer(program: str) -> Path:
     """The path of one of PROGRAMS, which is built first when it is not in the cache. Missing when it cannot be."""
-    path = cache() / program
+    path = cache(program) / program
     if not path.exists():
         _build(program)
     return path
@@ -76,13 +76,14 @@ def require(*programs: str) -> None:
 def _build(program: str) -> None:
     if reason := why_not(program):
         raise Missing(reason)
-    cache().mkdir(parents=True, exist_ok=True)
-    with (cache() / ".lock").open("w") as lock:
+    folder = cache(program)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if (cache() / program).exists():
+        if (folder / program).exists():
             return
         done = subprocess.run(
-            [HERE / "build.sh", cache(), program], stderr=subprocess.PIPE, text=True, timeout=BUILD_TIMEOUT_S
+            [HERE / "build.sh", folder, program], stderr=subprocess.PIPE, text=True, timeout=BUILD_TIMEOUT_S
         )
     if done.returncode:
         raise Missing(f"{program} could not be built:\n{done.stderr.strip()[-2000:]}")
