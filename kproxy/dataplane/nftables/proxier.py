@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from kproxy.dataplane.mode import Synced
-from kproxy.dataplane.nftables.reader import read_set, read_table
+from kproxy.dataplane.nftables.reader import current_generation, read_set, read_table
 from kproxy.dataplane.nftables.ruleset_for import options_for
 from kproxy.dataplane.nftables.writer import commit, commit_watched
 from kproxy.errors import KernelError, ObjectError
 from kproxy.netlink.nftables.faults import TransactionRefused
-from kproxy.netlink.nftables.listing import generation_request, read_generation
 from kproxy.netlink.socket import NetlinkSocket
 from kproxy.plan.nftables import layout
 from kproxy.plan.nftables.ruleset import NftablesRuleset
@@ -100,20 +99,26 @@ class NftablesProxier:
     def intact(self) -> bool:
         """Tell whether the kernel still holds what was written, and nothing else in our table. Raises `KernelError`.
 
-        The table is read only if somebody changed nftables, be it us, since it was last found intact. After a failed
-        sync there is nothing to tell: the next one reads the table anyway.
+        The table is read only if somebody changed nftables, be it us, since it was last found intact; and where `watch`
+        tells of changed elements, only its rules are, since a quarter of a million elements take their time. After a
+        failed sync there is nothing to tell: the next one reads the table anyway.
         """
         if not self._in_step:
             return True
         with self._kernel() as netlink:
-            generation = read_generation(netlink.request(generation_request()))
-            if generation != self._seen_generation:
-                self._seen_generation = None
+            generation = current_generation(netlink)
+            if generation == self._seen_generation:
+                return True
+            self._seen_generation = None
+            if self.watch is not None:
+                snapshot = read_table(netlink, self.family, layout.TABLE, elements=False)
+                found = snapshot is not None and self.ruleset.has_all_rules(snapshot.table)
+            else:
                 self._read_back(netlink)
-                if not self.ruleset.difference().empty:
-                    return False
+                found = self.ruleset.difference().empty
+            if found:
                 self._seen_generation = generation
-        return True
+        return found
 
     def count_rules(self) -> Mapping[str, int]:
         """Return the number of rules; they hardly depend on the number of Services."""

@@ -219,6 +219,11 @@ class NftablesRuleset:
         for name, slots in self._slots.items():
             slots.read_back(elements.get(name, {}) if ours else {}, BASES)
 
+    def has_all_rules(self, table: Table) -> bool:
+        """Tell whether a table has our sets and hooks, and all chains and rules that are wanted."""
+        chains = {chain.name: chain for chain in table.chains}
+        return self._is_ours(table) and all(chains.get(name) == chain for name, chain in self._chains.desired.items())
+
     def table(self) -> Table:
         """Return the whole wanted table, as of the last difference."""
         chains = tuple(self._chains.desired.values())

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kproxy.dataplane.nftables.watch import TableWatch
 from kproxy.plan.nftables import layout
 from kproxy.plan.nftables.packing import pack_backend, pack_frontend, pack_ip
 from kproxy.state.addresses import FAMILIES, Family
@@ -132,6 +133,28 @@ def test_a_restart_on_an_identical_ruleset_changes_nothing(netns: PrivateNetns, 
     rig.restart()
     assert not rig.sync().changed_anything
     assert rig.nft("--handle", "list", "ruleset") == before
+
+
+@pytest.mark.parametrize("watched", [False, True])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_others_do_to_the_rules_is_seen(netns: PrivateNetns, family: Family, watched: bool) -> None:
+    rig = Rig(netns, family)
+    rig.load(make_service(0, 0, family), make_ends(0, "a1 b1", family))
+    if watched:
+        rig.proxier.watch = netns.run(lambda: TableWatch(layout.TABLE))
+        netns.on_exit(rig.proxier.watch.close)
+    assert netns.run(rig.proxier.intact)
+    rig.load(make_ends(0, "a1", family))
+    assert netns.run(rig.proxier.intact)
+    rig.nft("add", "table", "inet", "somebodys")
+    assert netns.run(rig.proxier.intact)
+    for sabotage in SABOTAGE:
+        rig.nft(*sabotage.replace("FAMILY", FAMILY_WORD[family]).split(" ", 5))
+        seen = not netns.run(rig.proxier.intact)
+        # Elements are the watch's business, and a chain that nobody jumps to is nobody's.
+        assert seen is not ("somebodys" in sabotage or (watched and "map" in sabotage))
+        rig.sync(full=True)
+        assert netns.run(rig.proxier.intact)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
