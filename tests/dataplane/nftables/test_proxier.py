@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import re
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import kproxy.dataplane.nftables.proxier  # noqa: F401
 from kproxy.dataplane.nftables.watch import TableWatch
+from kproxy.dataplane.nftables.writer import commit
+from kproxy.netlink.errors import refusal
+from kproxy.netlink.nftables.faults import Fault, TransactionRefused
+from kproxy.netlink.socket import NetlinkSocket
 from kproxy.plan.nftables import layout
 from kproxy.plan.nftables.packing import pack_backend, pack_frontend, pack_ip
+from kproxy.plan.nftables.transaction import AddElements, DeleteElements, Transaction
 from kproxy.state.addresses import FAMILIES, Family
 from tests.dataplane.nftables.rig import Rig
 from tests.netlink.netns import PrivateNetns
@@ -25,6 +33,8 @@ if TYPE_CHECKING:
     from kproxy.sources.changes import Change
 
 pytestmark = pytest.mark.root
+
+PROXIER = sys.modules["kproxy.dataplane.nftables.proxier"]
 
 SERVICES = st.integers(0, 5)
 EVENTS = st.one_of(
@@ -241,9 +251,6 @@ def test_pins_outlive_a_restart_unless_their_endpoint_went_meanwhile(netns: Priv
 
 def _learn(rig: Rig, pins: dict[bytes, bytes]) -> None:
     """Enter pins, as packets do."""
-    from kproxy.dataplane.nftables.writer import commit
-    from kproxy.netlink.socket import NetlinkSocket
-    from kproxy.plan.nftables.transaction import AddElements, Transaction
 
     def enter() -> None:
         with NetlinkSocket() as netlink:
@@ -251,3 +258,78 @@ def _learn(rig: Rig, pins: dict[bytes, bytes]) -> None:
             commit(netlink, Transaction(rig.family, layout.TABLE, (AddElements(spec, pins),)))
 
     rig.netns.run(enter)
+
+
+class PickyKernel:
+    """Commits for real, but refuses elements that hold some bytes, as a kernel does that finds something wrong."""
+
+    def __init__(self, rig: Rig, *, refused: bytes = b"", expired: int = 0) -> None:
+        self.rig = rig
+        self.refused = refused
+        self.expired = expired
+        self.commits = 0
+
+    def __call__(self, netlink: NetlinkSocket, transaction: Transaction) -> None:
+        self.commits += 1
+        faults = [
+            Fault(operation, key, refusal("add elements", errno.EINVAL))
+            for operation in transaction.operations
+            if isinstance(operation, AddElements) and self.refused
+            for key in operation.elements
+            if self.refused in key
+        ]
+        if self.expired:
+            pins = [
+                operation
+                for operation in transaction.operations
+                if isinstance(operation, DeleteElements) and operation.spec.name == layout.AFFINITY
+            ]
+            self.expired -= bool(pins)
+            faults += [Fault(operation, None, refusal("delete elements", errno.ENOENT)) for operation in pins]
+        if faults:
+            raise TransactionRefused(faults)
+        commit(netlink, transaction)
+
+
+def test_a_service_that_the_kernel_refuses_is_left_out_and_named(
+    netns: PrivateNetns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(netns, Family.IPV4)
+    monkeypatch.setattr(PROXIER, "commit", PickyKernel(rig, refused=pack_ip(cluster_ip(1, Family.IPV4))))
+    objects = [make_service(number, 0, Family.IPV4) for number in range(3)]
+    rig.load(*objects, *(make_ends(number, "a1", Family.IPV4) for number in range(3)))
+    assert list(rig.proxier.refused) == ["ns1/svc1"]
+    assert "Service ns1/svc1: add elements" in str(rig.proxier.refused["ns1/svc1"])
+    listed = rig.nft("list", "map", "ip", "kproxy", "service-ips")
+    assert [name for name in ("svc0", "svc1", "svc2") if name in listed] == ["svc0", "svc2"]
+    # Something about it changes: it is tried again.
+    monkeypatch.setattr(PROXIER, "commit", commit)
+    rig.load(make_ends(1, "a1 b1", Family.IPV4))
+    assert not rig.proxier.refused
+    assert "svc1" in rig.nft("list", "map", "ip", "kproxy", "service-ips")
+
+
+def test_what_is_refused_and_nobodys_fails_the_sync(netns: PrivateNetns, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(netns, Family.IPV4)
+    monkeypatch.setattr(PROXIER, "commit", PickyKernel(rig, refused=pack_ip("192.168.0.1")))
+    rig.apply([here(node(addresses=[("InternalIP", "192.168.0.1")])), here(make_service(0, 0, Family.IPV4))])
+    with pytest.raises(TransactionRefused) as raised:
+        rig.sync()
+    assert raised.value.while_writing
+    monkeypatch.setattr(PROXIER, "commit", commit)
+    assert rig.sync().full
+
+
+def test_a_pin_that_expires_in_the_wrong_moment_does_no_harm(
+    netns: PrivateNetns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(netns, Family.IPV4)
+    rig.load(make_service(4, 4, Family.IPV4), make_ends(4, "a1 b1", Family.IPV4))
+    frontend = pack_frontend(cluster_ip(4, Family.IPV4), "TCP", 80)
+    _learn(rig, {pack_ip("10.0.0.1") + frontend: pack_backend(pod_ip("a1"), 8080)})
+    kernel = PickyKernel(rig, expired=2)
+    monkeypatch.setattr(PROXIER, "commit", kernel)
+    rig.load(make_ends(4, "b1", Family.IPV4))
+    assert not rig.proxier.refused
+    assert rig.pins() == {}
+    assert kernel.expired == 0
