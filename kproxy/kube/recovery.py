@@ -28,8 +28,8 @@ class Waiting(Protocol):
         """Whether the last request failed, and no answer was good since."""
 
     @property
-    def ours(self) -> bool:
-        """Whether it failed by what only we can put right."""
+    def patient(self) -> bool:
+        """Whether it fails by what only we can put right, so that asking sooner is of no use."""
 
     @property
     def start_at(self) -> float:
@@ -61,7 +61,7 @@ class Recovery:
 
     def due(self, one: Waiting) -> float:
         """Return when `one`, which waits, should ask, as things are."""
-        if one.ours or self._stands(one):
+        if one.patient or self._stands(one):
             return one.start_at
         return min(one.start_at, max(self._next_try, one.try_from))
 

@@ -70,7 +70,8 @@ class Reflector:
     why nothing new comes at present ("" if it does), and `server_wide` whether the other resources meet the same.
     `status` is the HTTP status of the last answer (401: the credentials are old). `absent`: the server does not serve
     the resource, which is optional. `failing` is True from a failure to the next good answer, `ours` if it is our
-    credentials or rights that the server does not accept. What waits may be hastened from `try_from` on.
+    credentials or rights that the server does not accept, `patient` once it has not for longer than a server needs
+    that has just started. What waits may be hastened from `try_from` on.
     """
 
     def __init__(self, resource: Resource, chance: Callable[[], float], timing: Timing | None = None) -> None:
@@ -85,7 +86,8 @@ class Reflector:
         self.deadline = 0.0
         self.start_at = float("-inf")
         self.try_from = float("-inf")
-        self.failing = self.ours = False
+        self.failing = self.ours = self.patient = False
+        self._ours_since = float("inf")
         self.lists = 0
         self._chance = chance
         self._holding = Holding(resource.kind)
@@ -147,7 +149,9 @@ class Reflector:
         self.status = status
         retry_after_s = float(min(int(retry_after), 3600)) if retry_after.isascii() and retry_after.isdigit() else 0.0
         self._answer = _Answer(WatchStream(self.resource.kind), now, status, retry_after_s)
-        self.failing = self.failing and status != 200
+        if status == 200:
+            self.failing = False
+            self._ours_since = float("inf")
         if status != 200:
             self._to(Phase.REFUSED, now, self.timing.list_silence_s)
         elif self._purpose is Purpose.WATCH:
@@ -202,7 +206,8 @@ class Reflector:
             self._refused(now)
         elif self.phase is not Phase.IDLE:
             connecting = self.phase is Phase.CONNECTING
-            self._failed(now, why, unreachable=connecting and not reached, ours=connecting and reached)
+            unreachable, ours = connecting and not reached, connecting and reached
+            self._failed(now, why, unreachable=unreachable, ours=ours, cut=self.phase is Phase.WATCHING)
 
     def expired(self, now: float) -> None:
         """Note that `deadline` passed."""
@@ -303,7 +308,7 @@ class Reflector:
     def _stream_end(self, now: float) -> None:
         answer = self._answer
         if answer.stream.in_line:
-            self._failed(now, "the stream was cut in the middle of an event")
+            self._failed(now, "the stream was cut in the middle of an event", cut=True)
         elif self.phase is Phase.INITIAL:
             self._without_streamed_lists(now, "the streamed list ended before its end")
         elif answer.objects or now - answer.since >= self.timing.short_watch_s:
@@ -390,16 +395,20 @@ class Reflector:
         unreachable: bool = False,
         expected: bool = False,
         ours: bool = False,
+        cut: bool = False,
     ) -> None:
         """Wait, then go on at the last version, or `relist`; a page that did not come is asked for again.
 
-        `expected`: no failure of the server's; only lists wait for each other. `ours`: the server is well.
+        `expected`: no failure of the server's; only lists wait for each other. `ours`: the server is well. `cut`: it
+        had taken the watch, and something broke the stream.
         """
         self._settle(now)
         delay_s = least_s = 0.0
         series = self._unreachable if unreachable else self._failures
         if not expected:
             delay_s = series.next_s(self._chance())
+        if cut:
+            delay_s = min(delay_s, self.timing.resume_s * (0.5 + 0.5 * self._chance()))
         if relist:
             self._version = self._continue = ""
         if not self._version and not self._continue:
@@ -416,6 +425,8 @@ class Reflector:
                 self.trouble = why
                 self.server_wide = self.status in SERVER_WIDE
         self.ours = ours or self.status in _OURS
+        self._ours_since = min(self._ours_since, now) if self.ours else float("inf")
+        self.patient = now >= self._ours_since + self.timing.start_up_s
         self.try_from = now + least_s
         self.phase = Phase.IDLE
         self.start_at = now + max(delay_s, least_s)

@@ -19,6 +19,9 @@ class Timing:
     The server sends a bookmark about once a minute, so `watch_silence_s` lets one get lost. A watch is asked to end
     after `watch_s` to twice that, so that a server which was away does not keep all its clients for good.
 
+    A watch that was answered and then cut goes on within `resume_s`, which costs the server little. A server that has
+    just started may refuse those whom it knows a moment later, for up to `start_up_s`.
+
     With a factor of 1.3 a delay is about a quarter of the time since the first failure: a second after 4 s of outage.
     """
 
@@ -28,6 +31,8 @@ class Timing:
     watch_silence_s: float = 150.0
     watch_s: float = 300.0
     short_watch_s: float = 1.0
+    resume_s: float = 0.7
+    start_up_s: float = 30.0
     settled_s: float = 1.0
     lists_settled_s: float = 60.0
     streamed_list_again_s: float = 600.0

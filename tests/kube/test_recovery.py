@@ -15,7 +15,7 @@ class Fake:
 
     idle: bool = True
     failing: bool = True
-    ours: bool = False
+    patient: bool = False
     start_at: float = 100.0
     try_from: float = 0.0
 
@@ -64,8 +64,8 @@ def test_what_the_server_asked_for_is_waited_for() -> None:
 
 
 def test_asking_sooner_is_of_no_use_where_we_are_at_fault() -> None:
-    """But while a server starts, it refuses those whom it knows a moment later."""
-    one, other = Fake(ours=True), Fake()
+    """Until somebody else is not refused any more."""
+    one, other = Fake(patient=True), Fake()
     recovery = group(one, other)
     recovery.ended(other, 10.0)
     assert recovery.due(one) == 100.0

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,12 @@ from kproxy.kube.resources import ENDPOINT_SLICES, SERVICES, own_node
 from tests.kube import texts
 from tests.kube.texts import EXPIRED, bookmark, line, page, service
 
-TIMING = Timing(failures=BackOffPolicy(1.0, 8.0), lists=BackOffPolicy(4.0, 64.0), unreachable=BackOffPolicy(0.5, 1.0))
+TIMING = Timing(
+    resume_s=8.0,
+    failures=BackOffPolicy(1.0, 8.0),
+    lists=BackOffPolicy(4.0, 64.0),
+    unreachable=BackOffPolicy(0.5, 1.0),
+)
 
 
 class Driver:
@@ -334,6 +340,40 @@ def test_a_wait_can_be_cut_short() -> None:
     assert driver.delay_s == 4.0, "it wants a new list"
     driver.answer(200)
     assert not driver.reflector.failing
+
+
+@pytest.mark.parametrize("how", ["lost", "ends in a line"])
+def test_a_watch_that_is_cut_again_and_again_goes_on_soon(how: str) -> None:
+    driver = Driver(replace(TIMING, resume_s=1.5))
+    driver.follow()
+    delays = []
+    for _ in range(4):
+        if how == "lost":
+            driver.reflector.lost(driver.now, "connection reset by peer", reached=True)
+        else:
+            driver.reflector.data(driver.now, b'{"type":"ADD')
+            driver.reflector.end(driver.now)
+        delays.append(driver.delay_s)
+        assert parameters(driver.answer(200))["resourceVersion"] == "5"
+    assert delays == [1.0, 1.5, 1.5, 1.5]
+    driver.reflector.end(driver.now)
+    assert driver.delay_s == 8.0, "one that the server ended at once waits longer"
+
+
+def test_a_server_that_has_just_started_may_not_know_us_yet() -> None:
+    driver = Driver()
+    driver.follow()
+    driver.reflector.end(driver.now)
+    driver.refuse(403, "Forbidden")
+    assert (driver.reflector.ours, driver.reflector.patient) == (True, False)
+    driver.now += TIMING.start_up_s
+    driver.refuse(403, "Forbidden")
+    assert driver.reflector.patient
+    driver.answer(200)
+    driver.now += 100
+    driver.reflector.end(driver.now)
+    driver.refuse(403, "Forbidden")
+    assert not driver.reflector.patient
 
 
 def test_history_that_is_lost_is_no_failure() -> None:
