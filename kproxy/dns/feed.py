@@ -89,12 +89,12 @@ class Counted(msgspec.Struct, frozen=True, array_like=True):
     server: str
     protocol: str
     family: int
-    source: str
     qtype: int
     rcode: int
     query_size: int
     reply_size: int
     dnssec_ok: bool
+    source: str
     times: int
 
 

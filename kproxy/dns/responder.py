@@ -17,43 +17,22 @@ look-up in a dictionary. Answers that take turns are kept as `Turning`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from kproxy.dns.codes import AXFR, IXFR, REFUSED
 from kproxy.dns.forward import Forward
+from kproxy.dns.kept import KeptAnswers, Kind
 from kproxy.dns.query import error_reply, read_query
 from kproxy.dns.reply import Turning, write
 
 if TYPE_CHECKING:
     from kproxy.dns.zone import Zone
 
-MAX_KEPT = 20_000
-"""Answers kept by one responder (about 300 octets each); when there are more, it begins anew."""
-
 MAX_KEPT_REPLY = 4096
 """Replies longer than this are not kept, unless they take turns."""
 
-
-class Kind(NamedTuple):
-    """What answers are counted by: the query's type, the reply's rcode, both sizes in octets, and DO."""
-
-    qtype: int
-    rcode: int
-    query_size: int
-    reply_size: int
-    dnssec_ok: bool
-
-
-class _Kept:
-    """An answer that is ready: `reply` (without its id), or else `turning`; how often it was given."""
-
-    __slots__ = ("hits", "kind", "reply", "turning")
-
-    def __init__(self, reply: bytes | None, turning: Turning | None, kind: Kind) -> None:
-        self.reply = reply
-        self.turning = turning
-        self.kind = kind
-        self.hits = 0
+CACHE: Final = "cache"
+"""Who answers what `keep_briefly` was given."""
 
 
 class Responder:
@@ -63,28 +42,52 @@ class Responder:
         self._zone = zone
         self._tcp = tcp
         self._recursion = recursion
-        self._kept: dict[bytes, _Kept] = {}
+        self._kept = KeptAnswers()
         self._generation = -1
-        self._counts: dict[Kind, int] = {}
 
     def answer(self, message: bytes) -> bytes | Forward | None:
         """Return the reply, None for silence, or what to ask of somebody else first. Never raises."""
+        return self.answer_all([message])[0]
+
+    def answer_all(self, messages: list[bytes]) -> list[bytes | Forward | None]:
+        """Return what `answer` would for each message."""
         if self._zone.generation != self._generation:
-            self._forget()
-        kept = self._kept.get(message[2:])
-        if kept is None:
-            return self._work(message)
-        kept.hits += 1
-        reply = kept.reply
-        return message[:2] + (reply if reply is not None else kept.turning.next())  # type: ignore[union-attr]
+            self._kept.forget()
+            self._generation = self._zone.generation
+        get, work = self._kept.recent.get, self._work
+        replies: list[bytes | Forward | None] = []
+        add = replies.append
+        for message in messages:
+            kept = get(message[2:])
+            if kept is None:
+                add(work(message))
+                continue
+            reply, count = kept
+            count.times += 1
+            add(message[:2] + (reply if type(reply) is bytes else reply.next()))  # type: ignore[union-attr]
+        return replies
+
+    def keep_briefly(self, forward: Forward, reply: bytes) -> None:
+        """Give this reply to the same query again, until `forget_brief`: its TTLs are right for a moment."""
+        query = forward.query
+        if query.plain and len(reply) <= MAX_KEPT_REPLY:
+            kind = Kind(query.qtype, reply[3] & 15, len(query.message), len(reply), bool(query.dnssec_ok), CACHE)
+            self._kept.put(query.message[2:], reply[2:], kind, briefly=True)
+
+    def forget_brief(self) -> None:
+        """Drop the replies of `keep_briefly`."""
+        self._kept.forget_brief()
 
     def take_counts(self) -> dict[Kind, int]:
         """Return how many replies of which kind there were since the last call, without those that were forwarded."""
-        self._collect()
-        counts, self._counts = self._counts, {}
-        return counts
+        return self._kept.take_counts()
 
     def _work(self, message: bytes) -> bytes | Forward | None:
+        kept = self._kept.find(message[2:])
+        if kept is not None:
+            reply, count = kept
+            count.times += 1
+            return message[:2] + (reply if isinstance(reply, bytes) else reply.next())
         query = read_query(message, tcp=self._tcp)
         if query is None:
             return None
@@ -100,35 +103,12 @@ class Responder:
             return Forward(query, answer.pursue, answer.answer)
         made, again = write(query, answer, zone.serial, zone.config.ttl, recursion=self._recursion)
         kind = Kind(query.qtype, answer.rcode, len(message), len(made) + 2, bool(query.dnssec_ok))
-        if isinstance(made, Turning):
-            reply, kept = made.next(), _Kept(None, made, kind)
-        else:
-            reply, kept = made, _Kept(made, None, kind)
-            again = again and len(made) <= MAX_KEPT_REPLY
-        if again and query.plain:
-            if len(self._kept) >= MAX_KEPT:
-                self._forget()
-            kept.hits = 1
-            self._kept[message[2:]] = kept
-        else:
-            self._count(kind, 1)
-        return message[:2] + reply
+        self._kept.count(kind).times += 1
+        if again and query.plain and (len(made) <= MAX_KEPT_REPLY or isinstance(made, Turning)):
+            self._kept.put(message[2:], made, kind)
+        return message[:2] + (made.next() if isinstance(made, Turning) else made)
 
     def _refusal(self, message: bytes, reply: bytes) -> bytes:
-        self._count(Kind(0, reply[3] & 15, len(message), len(reply), dnssec_ok=False), 1)
+        kind = Kind(0, reply[3] & 15, len(message), len(reply), dnssec_ok=False)
+        self._kept.count(kind).times += 1
         return reply
-
-    def _forget(self) -> None:
-        """Drop all answers kept, but not how often they were given."""
-        self._collect()
-        self._kept = {}
-        self._generation = self._zone.generation
-
-    def _collect(self) -> None:
-        for kept in self._kept.values():
-            if kept.hits:
-                self._count(kept.kind, kept.hits)
-                kept.hits = 0
-
-    def _count(self, kind: Kind, times: int) -> None:
-        self._counts[kind] = self._counts.get(kind, 0) + times

@@ -10,15 +10,10 @@ from kproxy.dns.feed import Counted, Listening, Sample
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from kproxy.dns.responder import Kind
+    from kproxy.dns.kept import Kind
 
 DURATION_BUCKETS: Final = tuple(0.00025 * 2**n for n in range(16))
 """Upper bounds in seconds; CoreDNS's."""
-
-KUBERNETES: Final = "kubernetes"
-CACHE: Final = "cache"
-FORWARD: Final = "forward"
-"""Where answers came from, by the names of CoreDNS's plugins."""
 
 
 class Buckets:
@@ -51,7 +46,7 @@ class Tally:
         self.taken = 0
         self.lost = 0
         self._durations = Buckets()
-        self._outside: dict[tuple[str, Kind], int] = {}
+        self._outside: dict[Kind, int] = {}
 
     def answered(self, seconds: float, taken: int, answered: int) -> None:
         """Count queries that came together, of which so many were answered, each after so long."""
@@ -62,18 +57,17 @@ class Tally:
         """Count one whose answer had to be asked for."""
         self._durations.add(seconds)
 
-    def outside(self, source: str, kind: Kind) -> None:
+    def outside(self, kind: Kind) -> None:
         """Count a reply that is not the responder's own."""
-        key = (source, kind)
-        self._outside[key] = self._outside.get(key, 0) + 1
+        self._outside[kind] = self._outside.get(kind, 0) + 1
 
     def take_replies(self, own: Mapping[Kind, int]) -> list[Counted]:
         """Return the replies since the last call; `own` are the responder's."""
         outside, self._outside = self._outside, {}
-        counts = [((KUBERNETES, kind), times) for kind, times in own.items()]
+        listening = self.listening
         return [
-            Counted(self.listening.server, self.listening.protocol, self.family, source, *kind, times)
-            for (source, kind), times in [*counts, *outside.items()]
+            Counted(listening.server, listening.protocol, self.family, *kind, times)
+            for kind, times in [*own.items(), *outside.items()]
         ]
 
     def take_durations(self) -> Sample:

@@ -6,10 +6,11 @@ import socket
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from kproxy.dns.responder import Kind
+from kproxy.dns.kept import Kind
+from kproxy.dns.responder import CACHE
 from kproxy.dns.server.loop import READ, WRITE
 from kproxy.dns.stream import MessageStream, Unframed, framed
-from kproxy.dns.tally import CACHE, FORWARD, Buckets
+from kproxy.dns.tally import Buckets
 
 if TYPE_CHECKING:
     from kproxy.dns.feed import Sample
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from kproxy.dns.tally import Tally
 
 RECEIVE = 65535
+FORWARD = "forward"
+"""Who answered, as the metrics have it."""
 
 
 class Server(Protocol):
@@ -59,7 +62,7 @@ class Outside:
         waiter = _Waiter(*client, forward.query.qtype, query_size, tally)
         reply = self.resolver.ask(forward, waiter, address, self._loop.now)
         if reply is not None:
-            tally.outside(CACHE, _kind(forward.query.qtype, query_size, reply))
+            tally.outside(_kind(forward.query.qtype, query_size, reply, CACHE))
         else:
             self.carry_out()
         return reply
@@ -88,7 +91,7 @@ class Outside:
         assert isinstance(waiter, _Waiter)
         waiter.server.send_late(waiter.peer, reply)
         waiter.tally.late(time.perf_counter() - waiter.since)
-        waiter.tally.outside(FORWARD, _kind(waiter.qtype, waiter.query_size, reply))
+        waiter.tally.outside(_kind(waiter.qtype, waiter.query_size, reply, FORWARD))
 
     def _send(self, attempt: Attempt) -> None:
         family = socket.AF_INET6 if ":" in attempt.upstream.address else socket.AF_INET
@@ -194,5 +197,5 @@ class _TcpAttempt:
             self._outside.broke(self._attempt)
 
 
-def _kind(qtype: int, query_size: int, reply: bytes) -> Kind:
-    return Kind(qtype, reply[3] & 15, query_size, len(reply), dnssec_ok=False)
+def _kind(qtype: int, query_size: int, reply: bytes, source: str) -> Kind:
+    return Kind(qtype, reply[3] & 15, query_size, len(reply), False, source)

@@ -26,7 +26,7 @@ class UdpServer:
     def __init__(self, sock: socket.socket, responder: Responder, outside: Outside, tally: Tally) -> None:
         self.sock = sock
         self._batch = DatagramBatch(sock)
-        self._answer = responder.answer
+        self._responder = responder
         self._outside = outside
         self._tally = tally
         self._clock: Callable[[], float] = time.perf_counter
@@ -37,8 +37,7 @@ class UdpServer:
         if not queries:
             return
         since = self._clock()
-        answer = self._answer
-        replies = [answer(query) for query in queries]
+        replies = self._responder.answer_all(queries)
         slots = None
         if not _BYTES.issuperset(map(type, replies)):
             slots = self._others(queries, replies)
@@ -67,7 +66,10 @@ class UdpServer:
             if type(reply) is Forward:
                 peer = self._batch.peer(slot)
                 client = self._batch.peer_address(peer)
-                replies[slot] = self._outside.ask(reply, len(queries[slot]), (self, peer), client, self._tally)
+                known = self._outside.ask(reply, len(queries[slot]), (self, peer), client, self._tally)
+                if known is not None:
+                    self._responder.keep_briefly(reply, known)
+                replies[slot] = known
         return [slot for slot, reply in enumerate(replies) if reply is not None]
 
     def send_late(self, peer: bytes, reply: bytes) -> None:

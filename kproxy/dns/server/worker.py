@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 REPORT_S: Final = 1.0
+BRIEFLY_S: Final = 1.0
+"""How long an answer from the cache is given as it is: TTLs are whole seconds."""
 DRAIN_S: Final = 5.0
 MAX_FDS: Final = 16
 
@@ -71,6 +73,7 @@ class Worker:
         feed.setblocking(False)
         self._loop.watch(self._feed_fd, self._feed_ready)
         self._loop.every(REPORT_S, self._report)
+        self._loop.every(BRIEFLY_S, self._forget_brief)
 
     def run(self) -> None:
         """Answer until the feeder ends, or says so."""
@@ -164,9 +167,14 @@ class Worker:
 
         look()
 
+    def _forget_brief(self) -> None:
+        for responder, _ in self._counted:
+            responder.forget_brief()
+
     def _report(self) -> None:
+        replies = [one for responder, tally in self._counted for one in tally.take_replies(responder.take_counts())]
         counts = Counts(
-            replies=[one for responder, tally in self._counted for one in tally.take_replies(responder.take_counts())],
+            replies=replies,
             samples=[*[tally.take_durations() for _, tally in self._counted], *self._outside.take_durations()],
             totals={
                 "cache_hits_success": self._cache.hits[True],
