@@ -57,7 +57,7 @@ def run_agent(config: Config) -> None:
     metrics = Metrics(mode=config.proxy_mode)
     source, events = _source(config, metrics)
     if config.dns is not None:
-        check(config.dns.addresses)
+        check(config.dns.given)
     _set_oom_score(config.oom_score_adj)
     proxy_mode = mode(config.proxy_mode)
     proxiers = proxy_mode.start(config)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from kproxy.dns.server.config import DnsConfig, build_dns_config
+from kproxy.dns.server.config import DnsConfig, build_dns_config, wants_dns
 from kproxy.errors import ConfigError, ConfigErrors
 from kproxy.health.bind import parse_bind
 from kproxy.logs import FORMATS
@@ -106,7 +106,7 @@ def build_config(values: Mapping[str, Any], names: Mapping[str, str] | None = No
         ignored_gates=tuple(name for name in gates if name != GATE_EXTERNAL_IPS),
         logging_format=take(lambda: _logging_format(get("logging_format", "text")), ""),
         config_file=Path(str(get("config"))) if get("config") else None,
-        dns=take(lambda: build_dns_config(values) if get("dns_bind_address") else None, None),
+        dns=take(lambda: build_dns_config(values) if wants_dns(values) else None, None),
     )
     problems.raise_them()
     return config

@@ -38,7 +38,10 @@ COREFILE = """\
     forward . {upstream} {{
         max_concurrent 1000
     }}
-    cache 30
+    cache 30 {{
+        disable success cluster.local
+        disable denial cluster.local
+    }}
     loop
     loadbalance
 }}

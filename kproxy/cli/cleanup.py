@@ -10,7 +10,9 @@ import click
 from kproxy.dataplane.iptables.binaries import VARIANTS, find_binaries
 from kproxy.dataplane.iptables.leftovers import installed_tools, remove_chains
 from kproxy.dataplane.nftables.leftovers import KUBE_PROXY, remove_tables
+from kproxy.dns.server.local import remove_leftovers
 from kproxy.errors import FeatureMissing, KernelError
+from kproxy.plan.nftables import untracked
 from kproxy.plan.nftables.layout import TABLE
 from kproxy.state.addresses import FAMILIES
 
@@ -53,7 +55,7 @@ def _attempt(clean: Callable[[], bool], where: str, failures: list[str]) -> bool
 
 
 def _clean_up_tables() -> bool:
-    tables = remove_tables([TABLE, KUBE_PROXY])
+    tables = [*remove_tables([TABLE, KUBE_PROXY, untracked.TABLE]), *remove_leftovers()]
     for table in tables:
         click.echo(f"{table} removed")
     return bool(tables)

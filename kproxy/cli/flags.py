@@ -81,6 +81,20 @@ DNS_FLAGS = (
         "CIDRs of the cluster, in which unknown addresses have no name; elsewhere they are asked of the upstreams.",
         multiple=True,
     ),
+    Flag(
+        "dns-node-local",
+        COMMA_LIST,
+        (),
+        "IPs to make on this node and to answer on, port 53, as in 169.254.20.10; kept out of connection tracking.",
+        multiple=True,
+    ),
+    Flag(
+        "dns-intercept",
+        COMMA_LIST,
+        (),
+        "The cluster DNS Service's own IPs: answered on this node while DNS is healthy here, else by the Service.",
+        multiple=True,
+    ),
     Flag("dns-workers", int, 1, "Processes that answer."),
     Flag("dns-metrics-bind-address", str, "127.0.0.1:9153", "IP:PORT of /metrics, /ready and /health; empty: none."),
 )

@@ -120,6 +120,8 @@ KPROXY_FIELDS = (
     Field("dns.ttl", "dns_ttl", Kind.INTEGER, pointer=True),
     Field("dns.pods", "dns_pods", Kind.TEXT),
     Field("dns.reverse", "dns_reverse", Kind.TEXTS),
+    Field("dns.nodeLocal", "dns_node_local", Kind.TEXTS),
+    Field("dns.intercept", "dns_intercept", Kind.TEXTS),
     Field("dns.workers", "dns_workers", Kind.INTEGER, pointer=True),
     Field("dns.metricsBindAddress", "dns_metrics_bind_address", Kind.TEXT, pointer=True),
 )

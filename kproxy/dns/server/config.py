@@ -14,7 +14,7 @@ from kproxy.errors import ConfigError
 from kproxy.health.bind import BindAddress, parse_bind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 DNS_PORT = 53
 RESOLV_CONFS = (Path("/run/systemd/resolve/resolv.conf"), Path("/etc/resolv.conf"))
@@ -23,10 +23,16 @@ RESOLV_CONFS = (Path("/run/systemd/resolve/resolv.conf"), Path("/etc/resolv.conf
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DnsConfig:
-    """Everything that was decided before the service starts. `upstreams` empty: those of the node's resolv.conf."""
+    """Everything that was decided before the service starts.
+
+    `addresses` are all that it listens on, also `node_local` and `intercept`, which it makes. `upstreams` empty: those
+    of the node's resolv.conf.
+    """
 
     addresses: tuple[BindAddress, ...]
     zone: ZoneConfig
+    node_local: tuple[BindAddress, ...] = ()
+    intercept: tuple[BindAddress, ...] = ()
     upstreams: tuple[Upstream, ...] = ()
     workers: int = 1
     http_bind_address: str = "127.0.0.1:9153"
@@ -38,7 +44,9 @@ class DnsConfig:
     def arguments(self) -> list[str]:
         """Return the command line of `kproxy dns` that says the same."""
         lists = {
-            "--dns-bind-address": [str(address) for address in self.addresses],
+            "--dns-bind-address": [str(address) for address in self.given],
+            "--dns-node-local": [address.host for address in self.node_local],
+            "--dns-intercept": [address.host for address in self.intercept],
             "--dns-upstream": [str(upstream) for upstream in self.upstreams],
             "--dns-reverse": list(self.zone.reverse),
         }
@@ -55,6 +63,16 @@ class DnsConfig:
         said = [f"{flag}={value}" for flag, value in values.items() if value]
         return [*said, f"--dns-metrics-bind-address={self.http_bind_address}"]
 
+    @property
+    def made(self) -> tuple[BindAddress, ...]:
+        """The addresses that it makes itself."""
+        return (*self.node_local, *self.intercept)
+
+    @property
+    def given(self) -> tuple[BindAddress, ...]:
+        """The addresses that must be there."""
+        return tuple(address for address in self.addresses if address not in self.made)
+
     def is_own(self, upstream: Upstream) -> bool:
         """Tell whether an upstream is an address that this very service listens on."""
         return any(
@@ -67,11 +85,14 @@ class DnsConfig:
 def build_dns_config(values: Mapping[str, Any]) -> DnsConfig:
     """Build the configuration from flag values by key (`dns_bind_address`, ...). Raises `ConfigError`."""
     get = values.get
-    addresses = tuple(_bind(text) for text in get("dns_bind_address") or ())
+    node_local = _made(get("dns_node_local"), "--dns-node-local")
+    intercept = _made(get("dns_intercept"), "--dns-intercept")
+    addresses = (*(_bind(text) for text in get("dns_bind_address") or ()), *node_local, *intercept)
     if not addresses:
         raise ConfigError("--dns-bind-address", "is missing", remedy="give the addresses to answer on, as IP:PORT")
     if len(set(addresses)) < len(addresses):
-        raise ConfigError("--dns-bind-address", "names an address twice", remedy="name each once")
+        flags = "--dns-bind-address, --dns-node-local, --dns-intercept"
+        raise ConfigError(flags, "an address is there twice", remedy="name each once")
     workers = int(get("dns_workers", 1))
     if not 1 <= workers <= 64:
         raise ConfigError("--dns-workers", f"{workers} is not in range", remedy="it takes 1 to 64")
@@ -81,6 +102,8 @@ def build_dns_config(values: Mapping[str, Any]) -> DnsConfig:
     config = DnsConfig(
         addresses=addresses,
         zone=_zone(values, addresses),
+        node_local=node_local,
+        intercept=intercept,
         upstreams=tuple(parse_upstream(text, field="--dns-upstream") for text in get("dns_upstream") or ()),
         workers=workers,
         http_bind_address=http_bind,
@@ -95,6 +118,11 @@ def build_dns_config(values: Mapping[str, Any]) -> DnsConfig:
     if len(config.upstreams) > MOST:
         raise ConfigError("--dns-upstream", f"names more than {MOST} servers", remedy="a few are enough")
     return config
+
+
+def wants_dns(values: Mapping[str, Any]) -> bool:
+    """Tell whether any flag names an address to answer on."""
+    return any(values.get(key) for key in ("dns_bind_address", "dns_node_local", "dns_intercept"))
 
 
 def node_upstreams(config: DnsConfig, paths: Iterable[Path] = RESOLV_CONFS) -> tuple[tuple[Upstream, ...], str]:
@@ -118,6 +146,21 @@ def _bind(text: str) -> BindAddress:
     if not address.port:
         raise ConfigError("--dns-bind-address", f"{text!r} names no port", remedy="53 is the one that resolvers use")
     return address
+
+
+def _made(texts: Sequence[str] | None, flag: str) -> tuple[BindAddress, ...]:
+    """Read addresses that are to be made; they have no port but DNS's own."""
+    found = []
+    for text in texts or ():
+        try:
+            address = ip_address(text)
+        except ValueError:
+            raise ConfigError(flag, f"{text!r} is not an IP address", remedy="write it like 169.254.20.10") from None
+        if address.is_unspecified or address.is_loopback or (address.version == 6 and address.is_link_local):
+            remedy = "take one of 169.254.0.0/16, or an IPv6 one of fd00::/8"
+            raise ConfigError(flag, f"pods can't ask {text}", remedy=remedy)
+        found.append(BindAddress(str(address), DNS_PORT))
+    return tuple(found)
 
 
 def _zone(values: Mapping[str, Any], addresses: tuple[BindAddress, ...]) -> ZoneConfig:

@@ -76,6 +76,9 @@ class DnsMetrics:
             "kproxy_dns_data_age_seconds", "For how long nothing new can be known of the cluster; 0 while all is well"
         )
         self.refused = self._gauge("kproxy_dns_source_errors", "Objects and documents refused at present")
+        self.leading = self._gauge(
+            "kproxy_dns_node_local_serving", "1 while queries for the addresses made by kproxy are led to it"
+        )
         self.restarts = self._gauge("kproxy_dns_worker_restarts", "Workers that had to be started again")
         build = Gauge("kproxy_build_info", "The version", ("version",), registry=self.registry)
         build.labels(version).set(1)

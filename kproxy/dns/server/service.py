@@ -15,9 +15,11 @@ from kproxy.dns.programming import Pending
 from kproxy.dns.server.child import orphaned
 from kproxy.dns.server.config import node_upstreams
 from kproxy.dns.server.crew import Worker
+from kproxy.dns.server.local import LocalAddresses
 from kproxy.dns.server.metrics import DnsMetrics
+from kproxy.dns.server.selfcheck import what_is_wrong
 from kproxy.dns.server.site import start_site
-from kproxy.dns.server.sockets import check, open_sockets, taken
+from kproxy.dns.server.sockets import check, open_sockets, shared, taken
 from kproxy.errors import KproxyError, SourceError
 from kproxy.kube.credentials import find_credentials
 from kproxy.kube.resources import ALL_ENDPOINT_SLICES, ALL_SERVICES, NAMESPACES, PODS
@@ -36,6 +38,9 @@ log = logging.getLogger(__name__)
 
 KINDS: Final = ("Service", "EndpointSlice", "Endpoints", "Namespace")
 LOOK_S: Final = 1.0
+LEAD_S: Final = 2.0
+"""How often it is seen whether queries are answered; the kernel waits for 5 s."""
+LEAD_AGAIN_S: Final = 0.2
 SILENT_S: Final = 10.0
 """A worker tells every second what it counted; one that says nothing for so long hangs."""
 SHOWN: Final = 20
@@ -44,8 +49,11 @@ SHOWN: Final = 20
 def run_dns(config: DnsConfig) -> None:
     """Run until SIGTERM or SIGINT. Raises `KproxyError` when it can't start, or must not go on (a loop)."""
     source = _source(config)
-    check(config.addresses)
-    service = DnsService(config, source)
+    check(config.given)
+    local = LocalAddresses(config.made) if config.made else None
+    if local is not None:
+        local.make()
+    service = DnsService(config, source, local)
     site = start_site(config.http_bind_address, service.metrics, service.not_ready, service.unhealthy)
     try:
         asyncio.run(service.run())
@@ -57,10 +65,13 @@ def run_dns(config: DnsConfig) -> None:
 class DnsService:
     """The service around its loop."""
 
-    def __init__(self, config: DnsConfig, source: KubernetesSource | ManifestDirectory) -> None:
+    def __init__(
+        self, config: DnsConfig, source: KubernetesSource | ManifestDirectory, local: LocalAddresses | None = None
+    ) -> None:
         self.metrics = DnsMetrics()
         self._config = config
         self._source = source
+        self._local = local
         self._objects: dict[tuple[str, str], KubeObject] = {}
         self._synced = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -110,23 +121,37 @@ class DnsService:
             loop.create_task(self._follow()),
             loop.create_task(self._listen()),
             loop.create_task(self._look()),
+            loop.create_task(self._lead()),
         ]
         stop = loop.create_task(self._stopping.wait())
         # `_listen` ends when it is done; anything else that ends is an error.
         pending: set[asyncio.Task[object]] = {*working, *tasks, stop}
-        while not self._stopping.is_set():
-            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for worker in self._workers:
-            worker.drain()
-        await asyncio.gather(*working)
+        try:
+            while not self._stopping.is_set():
+                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._end(working)
         if self._failure is not None:
             raise self._failure
         log.info("stopped")
+
+    async def _end(self, working: list[asyncio.Task[None]]) -> None:
+        """Lead queries elsewhere, answer those that have come, and take our addresses away."""
+        local = self._local
+        if local is not None and shared(self._config.addresses, len(self._workers)):
+            local = None  # they are another process's by now
+        if local is not None:
+            local.withdraw("this server is ending")
+        for worker in self._workers:
+            worker.drain()
+        await asyncio.gather(*working, return_exceptions=True)
+        if local is not None:
+            local.remove()
 
     async def _follow(self) -> None:
         changes: list[Change] = []
@@ -186,6 +211,20 @@ class DnsService:
                     for worker in self._workers:
                         worker.tell([encode(UpstreamsMessage(_pairs(upstreams)))])
 
+    async def _lead(self) -> None:
+        """Lead queries for the addresses that are ours to us, for as long as they are answered."""
+        local = self._local
+        if local is None:
+            return
+        while True:
+            why = self.not_ready() or await what_is_wrong(local.addresses, self._config.zone.domain)
+            if why:
+                local.withdraw(why)
+            else:
+                local.serve()
+            self.metrics.leading.set(local.serving)
+            await asyncio.sleep(LEAD_S if local.serving else LEAD_AGAIN_S)
+
     # The workers
 
     def _beginning(self) -> Iterable[bytes]:
@@ -220,6 +259,8 @@ class DnsService:
         self._heard_at.pop(worker, None)
         self.metrics.worker_gone(worker)
         self._pending.forget(worker)
+        if self._local is not None and not any(one.running for one in self._workers):
+            self._local.withdraw("no worker runs")
         if not self._stopping.is_set():
             self.metrics.restarts.inc()
 

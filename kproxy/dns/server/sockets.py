@@ -63,6 +63,11 @@ def taken(addresses: Iterable[BindAddress]) -> bool:
     return any(next(_holders(address, "udp"), None) is not None for address in addresses)
 
 
+def shared(addresses: Iterable[BindAddress], own: int) -> bool:
+    """Tell whether somebody beside us, who have `own` sockets for each, listens on all of the addresses."""
+    return all(sum(1 for _ in _holders(address, "udp")) > own for address in addresses)
+
+
 def _bound(address: BindAddress, kind: socket.SocketKind) -> socket.socket:
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     sock = None
