@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 TIMEOUT_S = 180
 MARK = "-- the script's status:"
 #: What a machine has that the image has not: an init system, and tools to look around with.
-SYSTEMD = "apt-get update && apt-get install -y --no-install-recommends systemd systemd-sysv dbus iproute2 curl"
+SYSTEMD = "apt-get update && apt-get install -y --no-install-recommends systemd systemd-sysv dbus iproute2 curl procps"
 
 TEST_UNIT = """
 [Unit]
@@ -28,10 +28,10 @@ After=basic.target
 [Service]
 Type=oneshot
 WorkingDirectory=/
-StandardOutput=file:/result/output
-StandardError=file:/result/output
+StandardOutput=append:/result/output
+StandardError=append:/result/output
 ExecStart=/bin/bash /result/script
-ExecStopPost=/bin/sh -c 'echo $EXIT_STATUS > /result/status; systemctl poweroff --no-block'
+ExecStopPost=/bin/sh -c 'echo $EXIT_STATUS > /result/status; systemctl poweroff --no-block 2> /dev/null'
 """
 
 

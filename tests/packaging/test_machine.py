@@ -41,6 +41,7 @@ ports: [{port: 8080, protocol: TCP}]
 endpoints: [{addresses: [10.244.0.2]}]
 """
 ASK = "curl -sf -m 5 http://10.96.0.10/"
+WITHOUT_ROOT = ROOT / "systemd/examples/nftables-without-root.conf"
 #: Sysctls that only the machine's own network namespace has.
 NO_SYSCTLS = " ".join(
     f"--conntrack-{name}=0" for name in ("max-per-core", "tcp-timeout-established", "tcp-timeout-close-wait")
@@ -100,6 +101,31 @@ def test_the_service_is_hardened(booting: list[Path]) -> None:
     assert exposure, ran.output
     print(exposure[0])
     assert float(exposure[1]) <= 2.5, ran.output
+
+
+def test_the_nftables_mode_runs_without_root(booting: list[Path]) -> None:
+    files = {
+        **FILES,
+        "/etc/default/kproxy": FILES["/etc/default/kproxy"].replace("--manifests", "--proxy-mode=nftables --manifests"),
+        "/etc/systemd/system/kproxy.service.d/without-root.conf": WITHOUT_ROOT.read_text(),
+    }
+    script = f"""{POD}
+systemctl start kproxy.service
+echo "answer: $({ASK})"
+echo "user: $(ps -o user= -p "$(systemctl show -P MainPID kproxy.service)")"
+grep CapEff "/proc/$(systemctl show -P MainPID kproxy.service)/status"
+systemd-analyze security --no-pager kproxy.service | tail -1
+systemctl start kproxy-cleanup.service; nft list tables
+"""
+    ran = machine.boot(booting, script, files)
+    assert ran.status == 0, ran.output
+    assert "answer: hello from the pod" in ran.output
+    assert re.search(r"^user: (kproxy|6\d{4})$", ran.output, re.MULTILINE), "a dynamic user, by name or number"
+    assert "CapEff:\t0000000000001000" in ran.output  # CAP_NET_ADMIN
+    assert "table ip kproxy" not in ran.output
+    exposure = re.search(r"exposure level for kproxy.service: ([0-9.]+)", ran.output)
+    assert exposure, ran.output
+    assert float(exposure[1]) < 2
 
 
 def test_the_units_are_valid(booting: list[Path]) -> None:
