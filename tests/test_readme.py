@@ -45,6 +45,12 @@ def test_render_as_written() -> None:
     assert "COMMIT" in done.stdout
 
 
+def test_explain_as_written() -> None:
+    (command,) = (command for command in COMMANDS if command.startswith("kproxy explain"))
+    done = subprocess.run(kproxy(command), cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert "each with a chance of 1 in 3" in done.stdout
+
+
 @pytest.mark.root
 def test_run_and_cleanup_as_written() -> None:
     (run,) = (command for command in COMMANDS if command.startswith("kproxy run"))

@@ -10,6 +10,7 @@ import click
 from kproxy.cli.cleanup import cleanup
 from kproxy.cli.config import config
 from kproxy.cli.dns import dns
+from kproxy.cli.explain import explain_verb
 from kproxy.cli.render import render
 from kproxy.cli.run import run
 from kproxy.cli.version import version
@@ -31,7 +32,7 @@ def cli() -> None:
     """Make the kernel carry Kubernetes Service traffic: a replacement for kube-proxy."""
 
 
-for command in (run, dns, render, config, cleanup, version):
+for command in (run, explain_verb, dns, render, config, cleanup, version):
     cli.add_command(command)
 
 

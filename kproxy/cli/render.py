@@ -8,14 +8,13 @@ from typing import Any
 import click
 
 from kproxy.cli.flags import PROXY_FLAGS, SETTINGS, UNUSED, flag_options, flatten, verbosity_option
+from kproxy.cli.snapshot import snapshot
 from kproxy.config import build_config
 from kproxy.errors import ConfigError
 from kproxy.modes import mode
 from kproxy.plan.family import FamilyPlan
 from kproxy.plan.reasons import reasons
-from kproxy.sources.directory import ManifestDirectory
 from kproxy.state.addresses import Family
-from kproxy.state.cluster import ClusterState
 
 
 @click.command()
@@ -35,11 +34,7 @@ def render(ip_family: str, **values: Any) -> None:
     if config.manifests is None:
         raise ConfigError("--manifests", "is missing", remedy="give a directory of YAML or JSON manifests")
     family = Family.IPV4 if ip_family == "ipv4" else Family.IPV6
-    state = ClusterState(
-        config.node_name, bind_address=config.bind_address, external_ips_allowed=config.external_ips_allowed
-    )
-    batch = ManifestDirectory(config.manifests).read_once()
-    state.apply(batch.changes)
+    state, batch = snapshot(config)
     plan = FamilyPlan(family)
     plan.update(state, state.services)
     for problem in (*batch.problems, *state.problems()):

@@ -270,6 +270,51 @@ def test_cleanup_goes_on_where_one_variant_fails(
     assert "Protocol not supported" in capsys.readouterr().err
 
 
+# explain
+
+
+def explained(capsys: pytest.CaptureFixture[str], manifests: Path, *arguments: str) -> list[str]:
+    out, _ = succeeds(capsys, "explain", *arguments, "--manifests", str(manifests), "--hostname-override=node-a")
+    return out.splitlines()
+
+
+def test_explain_a_service(capsys: pytest.CaptureFixture[str], manifests: Path) -> None:
+    """Both families: the Service has endpoints in one of them only."""
+    lines = explained(capsys, manifests, "outside", "ns1/svc1:p80")
+    assert lines[0] == "192.0.2.1 -> 172.30.0.41:80 TCP"
+    assert "    10.180.0.1:8080" in lines
+    assert "2001:db8::1 -> [fd00::41]:80 TCP" in lines
+    assert "  it is refused: the Service has no endpoints" in lines
+
+
+def test_explain_an_address(capsys: pytest.CaptureFixture[str], manifests: Path) -> None:
+    assert explained(capsys, manifests, "10.180.0.9", "172.30.0.41:81") == [
+        "10.180.0.9 -> 172.30.0.41:81 TCP",
+        "  172.30.0.41:81 (TCP) is passed on: no Service has this address and port here",
+    ]
+    assert explained(capsys, manifests, "node", "[fd00::41]:80")[0] == "::1 -> [fd00::41]:80 TCP"
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "said"),
+    [
+        ("nobody", "ns1/svc1", "SOURCE"),
+        ("outside", "172.30.0.41", "TARGET"),
+        ("outside", "172.30.0.41:http", "TARGET"),
+        ("outside", "ns1/other", "no such Service"),
+        ("outside", "ns1/svc1:p81", "no such Service, port"),
+        ("outside", "ns1/db", "it is for DNS (headless)"),
+        ("10.0.0.1", "[fd00::41]:80", "a SOURCE of the same family"),
+    ],
+)
+def test_explain_what_there_is_not(
+    capsys: pytest.CaptureFixture[str], manifests: Path, source: str, target: str, said: str
+) -> None:
+    code, line = fails(capsys, "explain", source, target, "--manifests", str(manifests))
+    assert code == 2
+    assert said in line
+
+
 # Logs
 
 
