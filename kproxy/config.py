@@ -16,21 +16,35 @@ from kproxy.dns.server.config import DnsConfig, build_dns_config, wants_dns
 from kproxy.errors import ConfigError, ConfigErrors
 from kproxy.health.bind import parse_bind
 from kproxy.logs import FORMATS
+from kproxy.plan.ipvs.scheduling import DEFAULT_SCHEDULER
 from kproxy.plan.local_traffic import DetectLocalMode, LocalSettings
 from kproxy.plan.node_ports import PRIMARY, parse_node_port_addresses
 from kproxy.plan.sysctls import ConntrackSettings
 from kproxy.state.addresses import Family, parse_cidr, parse_ip
+from kproxy.state.service import IPVS_SCHEDULERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 T = TypeVar("T")
 
-MODES = ("iptables", "nftables")
+MODES = ("iptables", "nftables", "ipvs")
 GATE_EXTERNAL_IPS = "AllowServiceExternalIPs"
 KUBE_PROXY_MODES = ("iptables", "ipvs", "nftables")
 _INTERFACE = re.compile(r"[^\s/+!\"'\\]+\Z")
 _MAX_INTERFACE = 15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IpvsConfig:
+    """The --ipvs-* flags. `exclude_cidrs` are canonical; a time-out of 0 leaves the kernel's alone."""
+
+    scheduler: str = DEFAULT_SCHEDULER
+    exclude_cidrs: tuple[str, ...] = ()
+    strict_arp: bool = False
+    tcp_timeout_s: int = 0
+    tcp_fin_timeout_s: int = 0
+    udp_timeout_s: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +69,7 @@ class Config:
     sync_period_s: float = 30.0
     min_sync_period_s: float = 0.0
     conntrack: ConntrackSettings = field(default_factory=ConntrackSettings)
+    ipvs: IpvsConfig = field(default_factory=IpvsConfig)
     oom_score_adj: int = -999
     external_ips_allowed: bool = True
     ignored_gates: tuple[str, ...] = ()
@@ -82,6 +97,7 @@ def build_config(values: Mapping[str, Any], names: Mapping[str, str] | None = No
     no_gates: dict[str, bool] = {}
     gates = take(lambda: _gates(get("feature_gates", ())), no_gates)
     mode = take(lambda: _mode(get("proxy_mode", "")), "")
+    periods = "ipvs" if mode == "ipvs" else "iptables"
     config = Config(
         node_name=take(lambda: _node_name(get("hostname_override", "")), ""),
         manifests=Path(str(get("manifests"))) if get("manifests") else None,
@@ -98,9 +114,10 @@ def build_config(values: Mapping[str, Any], names: Mapping[str, str] | None = No
         masquerade_all=get("masquerade_all", False),
         masquerade_bit=take(lambda: settings.number("iptables_masquerade_bit", 14, 0, 31), 0),
         localhost_node_ports=get("iptables_localhost_nodeports", True),
-        sync_period_s=take(lambda: settings.seconds("iptables_sync_period", 30.0, positive=True), 0.0),
-        min_sync_period_s=take(settings.min_sync_period, 0.0),
+        sync_period_s=take(lambda: settings.seconds(f"{periods}_sync_period", 30.0, positive=True), 0.0),
+        min_sync_period_s=take(lambda: settings.min_sync_period(periods), 0.0),
         conntrack=_conntrack(settings, values, take),
+        ipvs=_ipvs(settings, values, take),
         oom_score_adj=take(lambda: settings.number("oom_score_adj", -999, -1000, 1000), 0),
         external_ips_allowed=gates.get(GATE_EXTERNAL_IPS, True),
         ignored_gates=tuple(name for name in gates if name != GATE_EXTERNAL_IPS),
@@ -147,6 +164,36 @@ def _conntrack(
     )
 
 
+def _ipvs(settings: _Checked, values: Mapping[str, Any], take: Callable[[Callable[[], Any], Any], Any]) -> IpvsConfig:
+    return IpvsConfig(
+        scheduler=take(lambda: _scheduler(values.get("ipvs_scheduler", "")), DEFAULT_SCHEDULER),
+        exclude_cidrs=take(lambda: excluded_cidrs(values.get("ipvs_exclude_cidrs", ())), ()),
+        strict_arp=values.get("ipvs_strict_arp", False),
+        tcp_timeout_s=take(lambda: settings.whole_seconds("ipvs_tcp_timeout", 0), 0),
+        tcp_fin_timeout_s=take(lambda: settings.whole_seconds("ipvs_tcpfin_timeout", 0), 0),
+        udp_timeout_s=take(lambda: settings.whole_seconds("ipvs_udp_timeout", 0), 0),
+    )
+
+
+def _scheduler(name: str) -> str:
+    if name and name not in IPVS_SCHEDULERS:
+        raise ConfigError("--ipvs-scheduler", f"{name!r} is unknown", remedy=f"use one of {', '.join(IPVS_SCHEDULERS)}")
+    return name or DEFAULT_SCHEDULER
+
+
+def excluded_cidrs(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return --ipvs-exclude-cidrs in canonical form. Raises `ConfigError`."""
+    found = []
+    for text in texts:
+        try:
+            found.append(parse_cidr(text)[1])
+        except ValueError:
+            raise ConfigError(
+                "--ipvs-exclude-cidrs", f"{text!r} is not a CIDR", remedy="write it like 192.0.2.0/24"
+            ) from None
+    return tuple(found)
+
+
 class _Checked:
     """Numbers within their bounds."""
 
@@ -169,11 +216,11 @@ class _Checked:
     def whole_seconds(self, key: str, default: int) -> int:
         return round(self.seconds(key, default))
 
-    def min_sync_period(self) -> float:
-        value = self.seconds("iptables_min_sync_period", 0.0)
-        if value > self.seconds("iptables_sync_period", 30.0):
+    def min_sync_period(self, prefix: str) -> float:
+        value = self.seconds(f"{prefix}_min_sync_period", 0.0)
+        if value > self.seconds(f"{prefix}_sync_period", 30.0):
             raise ConfigError(
-                "--iptables-min-sync-period", f"{value:g}s is longer than --iptables-sync-period", remedy="shorten it"
+                f"--{prefix}-min-sync-period", f"{value:g}s is longer than --{prefix}-sync-period", remedy="shorten it"
             )
         return value
 

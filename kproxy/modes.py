@@ -72,4 +72,19 @@ def _nothing_to_count(proxiers: Sequence[Proxier], metrics: Metrics) -> None:
     """Do nothing: the mode has no counters of its own."""
 
 
-_MODES: dict[str, Callable[[], Mode]] = {"iptables": _iptables, "nftables": _nftables}
+def _ipvs() -> Mode:
+    from kproxy.dataplane import leftovers
+    from kproxy.dataplane.ipvs import render, start
+    from kproxy.dataplane.ipvs.proxier import IpvsProxier
+    from kproxy.dataplane.nftables.drift import TableDrift
+    from kproxy.plan.ipvs.filter import IPVS
+
+    def drift(proxiers: Sequence[Proxier]) -> Drift | None:
+        watches = [proxier.filter.watch for proxier in proxiers if isinstance(proxier, IpvsProxier)]
+        return next((TableDrift(watch, IPVS) for watch in watches if watch is not None), None)
+
+    take_over = partial(leftovers.remove_leftovers, "ipvs")
+    return Mode(start.start_ipvs, start.set_sysctls, render.render_ipvs, _nothing_to_count, take_over, drift)
+
+
+_MODES: dict[str, Callable[[], Mode]] = {"iptables": _iptables, "nftables": _nftables, "ipvs": _ipvs}

@@ -145,8 +145,11 @@ def test_edges_that_are_taken(values: dict[str, Any]) -> None:
 
 REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("--hostname-override", {"hostname_override": "  "}),
-    ("--proxy-mode", {"proxy_mode": "ipvs"}),
-    ("--proxy-mode", {"proxy_mode": "ipvs"}),
+    ("--proxy-mode", {"proxy_mode": "IPVS"}),
+    ("--ipvs-scheduler", {"ipvs_scheduler": "nosuch"}),
+    ("--ipvs-exclude-cidrs", {"ipvs_exclude_cidrs": ("10.0.0.1",)}),
+    ("--ipvs-sync-period", {"proxy_mode": "ipvs", "ipvs_sync_period": 0.0}),
+    ("--ipvs-tcp-timeout", {"ipvs_tcp_timeout": -1.0}),
     ("--proxy-mode", {"proxy_mode": "Iptables"}),
     ("--proxy-mode", {"proxy_mode": "kernelspace"}),
     ("--bind-address", {"bind_address": "node-a"}),

@@ -1,4 +1,4 @@
-"""kproxy cleanup: remove every rule of kproxy, and of kube-proxy's iptables and nftables modes, from this node."""
+"""kproxy cleanup: remove every rule of kproxy, and what can be told to be kube-proxy's, from this node."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from kproxy.cli.values import COMMA_LIST
+from kproxy.config import excluded_cidrs
 from kproxy.dataplane.iptables.binaries import VARIANTS, find_binaries
 from kproxy.dataplane.iptables.leftovers import installed_tools, remove_chains
+from kproxy.dataplane.ipvs.leftovers import remove_ipvs
 from kproxy.dataplane.nftables.leftovers import KUBE_PROXY, remove_tables
 from kproxy.dns.server.local import remove_leftovers
 from kproxy.errors import FeatureMissing, KernelError
@@ -23,18 +26,23 @@ if TYPE_CHECKING:
 
 
 @click.command()
-def cleanup() -> None:
+@click.option(
+    "--ipvs-exclude-cidrs", type=COMMA_LIST, default=(), help="Addresses whose virtual servers are not deleted."
+)
+def cleanup(ipvs_exclude_cidrs: tuple[str, ...]) -> None:
     """Remove all rules of kproxy from this node, whatever made them; it needs no memory of what was there."""
-    clean_up()
+    clean_up(ipvs_exclude_cidrs)
 
 
-def clean_up() -> None:
-    """Clean up after every mode, and say what was removed.
+def clean_up(ipvs_exclude_cidrs: tuple[str, ...] = ()) -> None:
+    """Clean up after every mode, and say what was removed. The CIDRs are those of --ipvs-exclude-cidrs.
 
     What fails does not keep the rest from it; the `KernelError` at the end names all that did.
     """
     failures: list[str] = []
-    found = _attempt(_clean_up_tables, "nftables", failures)
+    excluded = excluded_cidrs(ipvs_exclude_cidrs)
+    found = _attempt(partial(_clean_up_servers, excluded), "ipvs", failures)
+    found = _attempt(_clean_up_tables, "nftables", failures) or found
     tools = installed_tools()
     if not tools and not any(find_binaries(family, variant) for family in FAMILIES for variant in VARIANTS):
         if not found:
@@ -52,6 +60,14 @@ def _attempt(clean: Callable[[], bool], where: str, failures: list[str]) -> bool
     except KernelError as error:
         failures.append(f"{where}: {error}")
         return False
+
+
+def _clean_up_servers(excluded: tuple[str, ...]) -> bool:
+    found = False
+    for what in remove_ipvs(excluded):
+        click.echo(f"{what} removed")
+        found = True
+    return found
 
 
 def _clean_up_tables() -> bool:

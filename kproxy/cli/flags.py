@@ -106,7 +106,7 @@ SETTINGS = (
     Flag("kubeconfig", str, "", "kubeconfig file; without it the Pod's service account (in-cluster)."),
     Flag("master", str, "", "Address of the API server, instead of the kubeconfig's."),
     Flag("hostname-override", str, "", "Name of this node; otherwise the hostname."),
-    Flag("proxy-mode", str, "", "iptables (the default) or nftables."),
+    Flag("proxy-mode", str, "", "iptables (the default), nftables or ipvs."),
     Flag(
         "bind-address",
         str,
@@ -134,6 +134,14 @@ SETTINGS = (
     Flag("iptables-localhost-nodeports", BOOLEAN, True, "Serve node ports on 127.0.0.1."),
     Flag("iptables-sync-period", DURATION, 30.0, "How often the rules are looked after when nothing changes."),
     Flag("iptables-min-sync-period", DURATION, 0.0, "Shortest time between two syncs (kube-proxy: 1s)."),
+    Flag("ipvs-sync-period", DURATION, 30.0, "The same as --iptables-sync-period, for IPVS mode."),
+    Flag("ipvs-min-sync-period", DURATION, 0.0, "Shortest time between two syncs in IPVS mode."),
+    Flag("ipvs-scheduler", str, "", "How IPVS chooses an endpoint: rr (the default), lc, sh, mh ..."),
+    Flag("ipvs-exclude-cidrs", COMMA_LIST, (), "Addresses whose virtual servers are never deleted.", multiple=True),
+    Flag("ipvs-strict-arp", BOOLEAN, False, "Answer ARP only for addresses of the link that asks."),
+    Flag("ipvs-tcp-timeout", DURATION, 0.0, "Timeout of idle TCP connections in IPVS; 0 leaves it alone."),
+    Flag("ipvs-tcpfin-timeout", DURATION, 0.0, "Timeout after a FIN in IPVS; 0 leaves it alone."),
+    Flag("ipvs-udp-timeout", DURATION, 0.0, "Timeout of UDP flows in IPVS; 0 leaves it alone."),
     Flag("conntrack-max-per-core", int, 32768, "Size of the conntrack table per core; 0 leaves it alone."),
     Flag("conntrack-min", int, 131072, "Smallest size of the conntrack table."),
     Flag("conntrack-tcp-timeout-established", DURATION, 86400.0, "Timeout of idle TCP connections; 0 leaves it alone."),
@@ -147,7 +155,6 @@ SETTINGS = (
 )
 
 _ONE_WATCH = "kproxy makes one watch per resource and hardly another request"
-_OTHER_MODE = "it is for another mode"
 _LOGGING = "logs go to standard error as they come"
 
 UNUSED = (
@@ -163,14 +170,6 @@ UNUSED = (
         "Resync of the API's objects.",
         "every relist is compared",
     ),
-    Flag("ipvs-sync-period", DURATION, 30.0, "Sync period of IPVS mode.", _OTHER_MODE),
-    Flag("ipvs-min-sync-period", DURATION, 0.0, "Shortest time between two IPVS syncs.", _OTHER_MODE),
-    Flag("ipvs-scheduler", str, "", "IPVS scheduler.", _OTHER_MODE),
-    Flag("ipvs-exclude-cidrs", COMMA_LIST, (), "Virtual servers to leave alone.", _OTHER_MODE, multiple=True),
-    Flag("ipvs-strict-arp", BOOLEAN, False, "arp_ignore and arp_announce.", _OTHER_MODE),
-    Flag("ipvs-tcp-timeout", DURATION, 0.0, "Timeout of idle TCP connections.", _OTHER_MODE),
-    Flag("ipvs-tcpfin-timeout", DURATION, 0.0, "Timeout after a FIN.", _OTHER_MODE),
-    Flag("ipvs-udp-timeout", DURATION, 0.0, "Timeout of UDP flows.", _OTHER_MODE),
     Flag("profiling", BOOLEAN, False, "/debug/pprof.", "there is no Go runtime to profile"),
     Flag("show-hidden-metrics-for-version", str, "", "Show hidden metrics.", "no metric is hidden"),
     Flag("boot-id-file", COMMA_LIST, (), "Files to read the boot id from.", "it is not needed", multiple=True),

@@ -9,6 +9,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from kproxy.dataplane.iptables.leftovers import installed_tools, remove_chains
+from kproxy.dataplane.ipvs.leftovers import remove_ipvs
 from kproxy.dataplane.nftables.leftovers import KUBE_PROXY, remove_tables
 from kproxy.errors import KernelError
 from kproxy.plan.nftables.layout import TABLE
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 
 def remove_leftovers(mode: str) -> None:
     """Remove the rules of every mode but this one, and say which; what can't be removed is said, and stays."""
-    for remove in (_remove_tables, _remove_chains):
+    for remove in (_remove_tables, _remove_chains, _remove_servers):
         _carefully(remove, mode)
 
 
@@ -34,8 +35,13 @@ def _carefully(remove: Callable[[str], Iterator[str]], mode: str) -> None:
 
 
 def _remove_tables(mode: str) -> Iterator[str]:
-    ours = [TABLE] if mode == "iptables" else []
+    ours = [TABLE] if mode != "nftables" else []
     yield from remove_tables([*ours, KUBE_PROXY])
+
+
+def _remove_servers(mode: str) -> Iterator[str]:
+    if mode != "ipvs":
+        yield from remove_ipvs()
 
 
 def _remove_chains(mode: str) -> Iterator[str]:

@@ -137,9 +137,9 @@ def test_false(text: str) -> None:
 
 def test_flags_without_effect_say_why(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        main(["config", "--ipvs-scheduler=rr", "--masquerade-all", "--profiling"])
+        main(["config", "--vmodule=x=1", "--masquerade-all", "--profiling"])
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("#")]
-    assert [line.split()[1] for line in lines] == ["--ipvs-scheduler", "--profiling"]
+    assert [line.split()[1] for line in lines] == ["--profiling", "--vmodule"]
     assert all(" has no effect: " in line for line in lines)
     assert all(flag.note for flag in UNUSED)
     assert not any(flag.note for flag in (*OWN_FLAGS, *SETTINGS))
@@ -169,7 +169,10 @@ WRONG: list[tuple[str, str]] = [
     ("--proxy-mode=iptables", "--proxy-mode"),
     # And what only the configuration can tell.
     ("run --proxy-mode=userland", "--proxy-mode"),
-    ("run --proxy-mode=ipvs", "--proxy-mode"),
+    ("run --ipvs-scheduler=nosuch", "--ipvs-scheduler"),
+    ("run --ipvs-exclude-cidrs=nonsense", "--ipvs-exclude-cidrs"),
+    ("run --proxy-mode=ipvs --ipvs-min-sync-period=1h", "--ipvs-min-sync-period"),
+    ("cleanup --ipvs-exclude-cidrs=nonsense", "--ipvs-exclude-cidrs"),
     ("run --cluster-cidr=nonsense", "--cluster-cidr"),
     ("run --iptables-sync-period=0", "--iptables-sync-period"),
     ("run --iptables-min-sync-period=1h", "--iptables-min-sync-period"),

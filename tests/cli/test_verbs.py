@@ -200,11 +200,11 @@ def test_run_cleanup_and_init_only_do_not_start_the_agent(
     capsys: pytest.CaptureFixture[str], started: list[Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     called: list[str] = []
-    monkeypatch.setattr(RUN, "clean_up", lambda: called.append("cleanup"))
+    monkeypatch.setattr(RUN, "clean_up", lambda excluded: called.append(f"cleanup {excluded}"))
     monkeypatch.setattr("kproxy.dataplane.iptables.start.set_sysctls", lambda _: called.append("sysctls"))
-    succeeds(capsys, "run", "--cleanup", "--hostname-override=node-a")
+    succeeds(capsys, "run", "--cleanup", "--hostname-override=node-a", "--ipvs-exclude-cidrs=192.0.2.0/24")
     succeeds(capsys, "run", "--init-only", "--hostname-override=node-a")
-    assert called == ["cleanup", "sysctls"]
+    assert called == ["cleanup ('192.0.2.0/24',)", "sysctls"]
     assert started == []
     succeeds(capsys, "run", "--cleanup=false", "--init-only=false", "--hostname-override=node-a")
     assert len(started) == 1

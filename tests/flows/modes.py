@@ -95,7 +95,7 @@ import errno, os, socket
 
 class Socket(socket.socket):
     def send(self, *arguments):
-        if self.family == socket.AF_NETLINK and self.proto == 12 and os.path.exists({flag!r}):
+        if self.family == socket.AF_NETLINK and self.proto in (12, 16) and os.path.exists({flag!r}):
             raise OSError(errno.ENOMEM, "obstructed by the test")
         return super().send(*arguments)
 
@@ -134,4 +134,24 @@ class Nftables(Mode):
         return {"PYTHONPATH": str(modules)}, flag
 
 
-MODES: tuple[Mode, ...] = (Iptables("legacy"), Iptables("nft"), Nftables())
+class Ipvs(Nftables):
+    """Virtual servers, addresses on a link of their own, and a table. All of it can be taken away."""
+
+    letter = "v"
+    name = "ipvs"
+    arguments = ("--proxy-mode=ipvs", f"--ipvs-sync-period={SYNC_PERIOD_S}s")
+
+    def reset(self, node: Namespace) -> None:
+        super().reset(node)
+        node.run("ipvsadm", "-C")
+        node.run("ip", "link", "delete", "kube-ipvs0", check=False)
+
+    def flush(self, node: Namespace, family: Family, tables: tuple[str, ...]) -> None:
+        node.run("nft", "delete", "table", "ip" if family == "ipv4" else "ip6", "kproxy-ipvs")
+        for line in node.run("ipvsadm", "-Sn").splitlines():
+            words = line.split()
+            if words[0] == "-A" and words[2].startswith("[") is (family == "ipv6"):
+                node.run("ipvsadm", "-D", *words[1:3])
+
+
+MODES: tuple[Mode, ...] = (Iptables("legacy"), Iptables("nft"), Nftables(), Ipvs())

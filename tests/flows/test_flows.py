@@ -17,6 +17,7 @@ from tests.flows.modes import MODES
 from tests.flows.sctp import SCTP_MISSING
 from tests.flows.stage import Case, Stage
 from tests.flows.table import ENTRIES, families_of
+from tests.uml.needs import needs_ipvs
 
 if TYPE_CHECKING:
     from tests.flows.stages import Stages
@@ -39,6 +40,8 @@ def parameter(case: Case) -> object:
     line = case.entry.line
     sctp = isinstance(line, Flow) and "sctp" in line.protocols
     marks = [pytest.mark.skip(reason=f"{SCTP_MISSING}: played in User-Mode Linux")] if sctp and SCTP_MISSING else []
+    if case.mode.letter == "v":
+        marks.append(needs_ipvs)
     return pytest.param(case, id=case.id, marks=marks)
 
 

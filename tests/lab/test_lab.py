@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lab import CLUSTER_IPS, FAMILIES, Cluster, Family, Outcome, Probe, numbered, sweep
+from tests.lab.agent import eventually
 from tests.lab.httpget import get
 from tests.lab.rawpacket import RST, SYN, TCP, UDP, Segment, Sniffer, hardware_address, send
 from tests.lab.run import NETNS, RUNS
@@ -218,7 +219,8 @@ def test_what_a_killed_lab_leaves_is_removed_by_the_next_one() -> None:
         (sleeper,) = sleepers(name)
         assert name in sweep()
     assert leftovers(name) == []
-    assert not Path(f"/proc/{sleeper}/cmdline").exists() or not Path(f"/proc/{sleeper}/cmdline").read_bytes()
+    # A process that was killed a moment ago may still have to notice.
+    eventually(lambda: not running(sleeper), "the sleeping process is gone")
 
 
 def test_two_labs_do_not_meet() -> None:
@@ -246,6 +248,14 @@ def a_lab_elsewhere() -> Iterator[tuple[subprocess.Popen[str], str]]:
             yield process, process.stdout.readline().strip()
         finally:
             process.kill()
+
+
+def running(pid: int) -> bool:
+    """Does the process live? One that ended, and whose parent has not heard of it, has no command line."""
+    try:
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def sleepers(name: str) -> list[int]:

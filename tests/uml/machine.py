@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: Set inside, to "1".
 INSIDE = "KPROXY_UML"
 #: One CPU whose system calls cost several times as much as the host's.
-SCALE = "3"
+SCALE = "5"
 BOOT_S = 60
 _PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "HOME", "CI", "LANG", "XDG_CACHE_HOME")
 
@@ -34,6 +34,10 @@ mount -t devtmpfs dev /dev
 mkdir -p /dev/shm /dev/pts
 mount -t tmpfs shm /dev/shm
 mount -t devpts pts /dev/pts
+ln -s /proc/self/fd /dev/fd
+ln -s fd/0 /dev/stdin
+ln -s fd/1 /dev/stdout
+ln -s fd/2 /dev/stderr
 mount -t tmpfs run /run
 mkdir -p /run/netns /run/lock /run/tmp
 ip link set lo up
@@ -116,7 +120,7 @@ def _command_line(path: Path, directory: Path, memory: str) -> list[str]:
     root = ["rootfstype=hostfs", "rootflags=/", "rw", f"init={directory / 'init'}"]
     # One console, for the kernel's own words; `con=null` keeps it from opening terminals.
     return [
-        str(path),
+        *("setpriv", "--pdeathsig", "KILL", str(path)),
         f"mem={memory}",
         *root,
         "con=null",

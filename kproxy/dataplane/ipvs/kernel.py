@@ -70,12 +70,17 @@ class IpvsKernel:
             return self._servers(netlink)
 
     def read_addresses(self) -> tuple[str, ...]:
-        """Return the addresses of the VIP link, which is made if it is not there."""
+        """Return the addresses of the VIP link; none when there is no such link."""
         with NetlinkSocket(route.NETLINK_ROUTE) as netlink:
-            link = vip_link(netlink)
+            link = find_vip_link(netlink)
+            listed = [] if link is None else list_addresses(netlink, self.family, link)
             # The link-local address that an IPv6 link gives itself is not a VIP.
-            listed = list_addresses(netlink, self.family, link)
             return tuple(address.ip for address in listed if not address.ip.startswith("fe80:"))
+
+    def delete_servers(self, servers: Iterable[VirtualServer]) -> None:
+        """Delete virtual servers with their destinations; those that are gone already are no error."""
+        with NetlinkSocket(genetlink.NETLINK_GENERIC) as netlink:
+            raise_refusals(netlink.bulk([self.requests.delete_server(server) for server in servers]), tolerate=_GONE)
 
     def read(self) -> KernelState:
         """Return everything."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kproxy.netlink.nftables.notifications import describe
-from kproxy.plan.nftables.layout import LayoutOptions, base_table
+from kproxy.plan.nftables.design import NFTABLES, Design
+from kproxy.plan.nftables.layout import LayoutOptions
 from kproxy.state.addresses import FAMILIES
 
 if TYPE_CHECKING:
@@ -18,10 +19,10 @@ LOST = "there were more changes by others than could be told"
 class TableDrift:
     """A `kproxy.dataplane.mode.Drift` over the notifications of nf_tables."""
 
-    def __init__(self, watch: TableWatch) -> None:
+    def __init__(self, watch: TableWatch, design: Design = NFTABLES) -> None:
         self._watch = watch
         self._specs = {
-            family: {spec.name: spec for spec in base_table(family, LayoutOptions()).sets} for family in FAMILIES
+            family: {spec.name: spec for spec in design.base_table(family, LayoutOptions()).sets} for family in FAMILIES
         }
 
     def fileno(self) -> int:

@@ -15,7 +15,7 @@ from kproxy.dataplane.nftables.writer import commit, commit_watched
 from kproxy.errors import KernelError, ObjectError
 from kproxy.netlink.nftables.faults import TransactionRefused
 from kproxy.netlink.socket import NetlinkSocket
-from kproxy.plan.nftables import layout
+from kproxy.plan.nftables.design import NFTABLES, Design
 from kproxy.plan.nftables.ruleset import NftablesRuleset
 from kproxy.plan.nftables.transaction import AddElements
 
@@ -48,12 +48,13 @@ class NftablesProxier:
         self,
         config: Config,
         family: Family,
+        design: Design = NFTABLES,
         *,
         watch: TableWatch | None = None,
         unsupported: Mapping[str, str] | None = None,
     ) -> None:
         self.family = family
-        self.ruleset = NftablesRuleset(family)
+        self.ruleset = NftablesRuleset(family, design)
         self.refused: dict[str, ObjectError] = {}
         self.unsupported = dict(unsupported or {})
         self.watch = watch
@@ -111,7 +112,7 @@ class NftablesProxier:
                 return True
             self._seen_generation = None
             if self.watch is not None:
-                snapshot = read_table(netlink, self.family, layout.TABLE, elements=False)
+                snapshot = read_table(netlink, self.family, self.ruleset.name, elements=False)
                 found = snapshot is not None and self.ruleset.has_all_rules(snapshot.table)
             else:
                 self._read_back(netlink)
@@ -122,7 +123,7 @@ class NftablesProxier:
 
     def count_rules(self) -> Mapping[str, int]:
         """Return the number of rules; they hardly depend on the number of Services."""
-        return {layout.TABLE: self.ruleset.count_rules()}
+        return {self.ruleset.name: self.ruleset.count_rules()}
 
     @contextlib.contextmanager
     def _kernel(self) -> Iterator[NetlinkSocket]:
@@ -137,7 +138,7 @@ class NftablesProxier:
         self._netlink = netlink
 
     def _read_back(self, netlink: NetlinkSocket) -> None:
-        snapshot = read_table(netlink, self.family, layout.TABLE)
+        snapshot = read_table(netlink, self.family, self.ruleset.name)
         if snapshot is None:
             self.ruleset.read_back(None, {})
         else:
@@ -222,7 +223,7 @@ class NftablesProxier:
         self.ruleset.pins_removed()
 
     def _stale_pins(self, netlink: NetlinkSocket) -> list[bytes]:
-        return self.ruleset.stale_pins(read_set(netlink, self.family, layout.TABLE, self.ruleset.pins))
+        return self.ruleset.stale_pins(read_set(netlink, self.family, self.ruleset.name, self.ruleset.pins))
 
     def _sweep(self, netlink: NetlinkSocket) -> int | None:
         """Delete chains that nobody uses; return how many, or None if that has to wait for the next sync."""

@@ -26,7 +26,7 @@ def start_nftables(config: Config) -> list[NftablesProxier]:
 
     Raises `FeatureMissing` or `PermissionMissing`, each in one line.
     """
-    unsupported = {family: missing for family in FAMILIES if (missing := _probe(family)) is not None}
+    unsupported = {family: missing for family in FAMILIES if (missing := probe_family(family)) is not None}
     set_sysctls(config)
     log.info("nftables mode, for %s", " and ".join(unsupported))
     watch = TableWatch(TABLE)
@@ -35,7 +35,7 @@ def start_nftables(config: Config) -> list[NftablesProxier]:
     ]
 
 
-def _probe(family: Family) -> dict[str, str] | None:
+def probe_family(family: Family) -> dict[str, str] | None:
     """Return what the kernel lacks but can be done without; None when there is no IPv6, or too little for it."""
     if family is Family.IPV4:
         return probe(family)

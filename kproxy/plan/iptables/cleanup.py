@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from kproxy.plan.iptables.restore import SavedTable
 
 
+KUBE_PROXY_IPVS = {
+    *("KUBE-LOAD-BALANCER", "KUBE-NODE-PORT", "KUBE-PROXY-FIREWALL", "KUBE-SOURCE-RANGES-FIREWALL"),
+    *("KUBE-IPVS-FILTER", "KUBE-IPVS-OUT-FILTER"),
+}
+"""Chains of kube-proxy's IPVS mode, besides those with the names of the iptables mode's."""
+
+
 class Cleanup(NamedTuple):
     """The restore that cleans one family up, and the chains it can only empty, each with the foreign chain using it."""
 
@@ -29,7 +36,7 @@ def cleanup(saved: Mapping[str, SavedTable]) -> Cleanup:
     lines: list[str] = []
     in_use: dict[str, str] = {}
     for table, content in saved.items():
-        ours = {chain for chain in content.user_chains if owned(table, chain)}
+        ours = {chain for chain in content.user_chains if owned(table, chain) or chain in KUBE_PROXY_IPVS}
         if not ours:
             continue
         jumps: list[str] = []

@@ -2,8 +2,8 @@
 
 A state machine without clock and kernel: told what left and what the kernel counts, it says where to look next and what
 is done. Its memory is the kernel's: weight 0 marks a destination that waits, so a restarted agent finds them again.
-Only TCP waits. UDP has no end of a connection, and an SCTP association finds another path; both are removed at once,
-as kube-proxy does.
+Only TCP waits. UDP has no end of a connection, and an SCTP association finds another path; both are removed at once, as
+kube-proxy does, unless the endpoint still serves: then it stays with weight 0 for as long as it does.
 """
 
 from __future__ import annotations

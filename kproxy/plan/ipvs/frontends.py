@@ -40,12 +40,17 @@ class IpvsSettings(msgspec.Struct, frozen=True):
 
 
 class IpvsFrontend(msgspec.Struct, frozen=True, gc=False):
-    """One virtual server. Its address is a VIP (to be had by the node), or one the node has (`kind` is node port)."""
+    """One virtual server. Its address is a VIP (to be had by the node), or one the node has (`kind` is node port).
+
+    `lingering` are endpoints that serve but get no new connections: those that terminate while others are ready. Only
+    for protocols that have no graceful removal of their own (see `kproxy.plan.ipvs.drain`).
+    """
 
     server: VirtualServer
     kind: FrontendKind
     scheduling: Scheduling
     destinations: tuple[Destination, ...]
+    lingering: tuple[Destination, ...] = ()
 
     @property
     def vip(self) -> str:
@@ -61,18 +66,19 @@ def frontends(intent: PortIntent, settings: IpvsSettings) -> Iterator[IpvsFronte
     """
     port = intent.port
     how = scheduling(port, settings.scheduler)
+    serving = tuple(endpoint for endpoint in intent.endpoints if endpoint.serving) if port.protocol != "TCP" else ()
     endpoints = intent.internal_endpoints if intent.internal is Verdict.FORWARD else ()
     if port.cluster_ip not in settings.node_ips:
-        yield _frontend(
-            FrontendKind.CLUSTER_IP, VirtualServer(port.cluster_ip, port.protocol, port.port), how, endpoints
-        )
+        server = VirtualServer(port.cluster_ip, port.protocol, port.port)
+        yield _frontend(FrontendKind.CLUSTER_IP, server, how, endpoints, serving)
     endpoints = intent.external_endpoints if intent.external is Verdict.FORWARD else ()
     for frontend in intent.external_frontends():
         ips: Collection[str] = (frontend.ip,) if frontend.ip not in settings.node_ips else ()
         if frontend.kind is FrontendKind.NODE_PORT:
             ips = settings.node_port_ips
         for ip in ips:
-            yield _frontend(frontend.kind, VirtualServer(ip, port.protocol, frontend.port), how, endpoints)
+            server = VirtualServer(ip, port.protocol, frontend.port)
+            yield _frontend(frontend.kind, server, how, endpoints, serving)
 
 
 def taken_addresses(intent: PortIntent, node_ips: Collection[str]) -> Iterator[tuple[str, str]]:
@@ -90,8 +96,14 @@ def taken_addresses(intent: PortIntent, node_ips: Collection[str]) -> Iterator[t
 
 
 def _frontend(
-    kind: FrontendKind, server: VirtualServer, how: Scheduling, endpoints: tuple[Endpoint, ...]
+    kind: FrontendKind,
+    server: VirtualServer,
+    how: Scheduling,
+    endpoints: tuple[Endpoint, ...],
+    serving: tuple[Endpoint, ...],
 ) -> IpvsFrontend:
-    return IpvsFrontend(
-        server, kind, how, tuple(Destination(server, endpoint.ip, endpoint.port) for endpoint in endpoints)
-    )
+    destinations = tuple(Destination(server, endpoint.ip, endpoint.port) for endpoint in endpoints)
+    if len(serving) <= len(endpoints):
+        return IpvsFrontend(server, kind, how, destinations)
+    others = (Destination(server, endpoint.ip, endpoint.port) for endpoint in serving if endpoint not in endpoints)
+    return IpvsFrontend(server, kind, how, destinations, tuple(others))

@@ -56,6 +56,7 @@ class IpvsServers:
         self._owners: dict[VirtualServer, str] = {}
         self._vips: Counter[str] = Counter()
         self._unbound: frozenset[str] = frozenset()
+        self._moved: set[str] = set()
         self._servers: DeltaTracker[VirtualServer, Scheduling] = DeltaTracker()
         self._destinations: DeltaTracker[Destination, int] = DeltaTracker()
         self._addresses: DeltaTracker[str, bool] = DeltaTracker()
@@ -107,6 +108,12 @@ class IpvsServers:
             self._intents.pop(key, None)
         self._note_taken(key, intents)
 
+    def take_moved_vips(self) -> dict[str, bool]:
+        """Return the VIPs that came or went since this was asked: whether each is wanted on kproxy's own link."""
+        moved = {ip: ip in self._addresses.desired for ip in self._moved}
+        self._moved.clear()
+        return moved
+
     def owner_of(self, server: VirtualServer) -> str | None:
         """Return the Service a virtual server belongs to."""
         return self._owners.get(server)
@@ -133,7 +140,8 @@ class IpvsServers:
                 self._destinations.unwant(destination)
         for destination in destinations:
             if destination not in self._destinations.desired and destination.server in self._servers.desired:
-                self._leave(destination)
+                frontend = self._frontends[self._owners[destination.server]][destination.server]
+                self._leave(destination, frontend.lingering)
 
     def difference(self) -> IpvsDifference:
         """Return what is between wanted and held. Pass it to `applied` when it was done."""
@@ -171,9 +179,9 @@ class IpvsServers:
                 self.drain.end(destination)
         if before is not None:
             staying = set(frontend.destinations)
-            for destination in before.destinations:
+            for destination in (*before.destinations, *before.lingering):
                 if destination not in staying:
-                    self._leave(destination)
+                    self._leave(destination, frontend.lingering)
             self._release(before.vip)
         if frontend.vip:
             self._vips[frontend.vip] += 1
@@ -187,14 +195,19 @@ class IpvsServers:
             return
         del self._owners[server]
         self._servers.unwant(server)
-        for destination in (*frontend.destinations, *self.drain.waiting(server)):
+        for destination in (*frontend.destinations, *frontend.lingering, *self.drain.waiting(server)):
             self._destinations.unwant(destination)
         self.drain.forget(server)
 
-    def _leave(self, destination: Destination) -> None:
-        if drains(destination) and destination in self._destinations.actual:
+    def _leave(self, destination: Destination, lingering: Collection[Destination]) -> None:
+        """Give a destination no new connections, or take it away where it need not wait, or never was."""
+        if destination not in self._destinations.actual:
+            self._destinations.unwant(destination)
+        elif drains(destination):
             self._destinations.want(destination, DRAINING_WEIGHT)
             self.drain.begin(destination)
+        elif destination in lingering:
+            self._destinations.want(destination, DRAINING_WEIGHT)
         else:
             self._destinations.unwant(destination)
 
@@ -205,8 +218,10 @@ class IpvsServers:
         if not self._vips[vip]:
             del self._vips[vip]
             self._addresses.unwant(vip)
+            self._moved.add(vip)
 
     def _want_address(self, vip: str) -> None:
+        self._moved.add(vip)
         if vip in self._unbound:
             self._addresses.unwant(vip)
         else:

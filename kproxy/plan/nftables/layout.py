@@ -130,15 +130,7 @@ def filter_chains(family: Family, options: LayoutOptions) -> tuple[Chain, ...]:
                 ),
             ),
         ),
-        Chain(
-            "masquerading",
-            (
-                r.rule(r.was_translated(), r.in_set(_pair(family), HAIRPINS), r.jump(MARK)),
-                r.rule(r.mark_is_absent(options.mark), Verdict("return")),
-                r.rule(r.flip_mark(options.mark)),
-                r.rule(Masquerade(fully_random=True)),
-            ),
-        ),
+        masquerading(family, options),
         Chain("filter-prerouting-pre-dnat", (walled,), Hook("filter", "prerouting", BEFORE_DNAT)),
         Chain("filter-output-pre-dnat", (walled,), Hook("filter", "output", BEFORE_DNAT)),
         Chain(
@@ -149,6 +141,23 @@ def filter_chains(family: Family, options: LayoutOptions) -> tuple[Chain, ...]:
         Chain("filter-forward", (refused, invented), Hook("filter", "forward", FILTER)),
         Chain("filter-output", (refused, invented), Hook("filter", "output", FILTER)),
         Chain("nat-postrouting", (r.rule(r.jump("masquerading")),), Hook("nat", "postrouting", SNAT)),
+    )
+
+
+def masquerading(family: Family, options: LayoutOptions, *, only_translated: bool = True) -> Chain:
+    """Return the chain that masquerades what is marked, and endpoints that meet themselves.
+
+    `only_translated`: these only if this kernel's NAT led them there.
+    """
+    translated = r.was_translated() if only_translated else ()
+    return Chain(
+        "masquerading",
+        (
+            r.rule(translated, r.in_set(_pair(family), HAIRPINS), r.jump(MARK)),
+            r.rule(r.mark_is_absent(options.mark), Verdict("return")),
+            r.rule(r.flip_mark(options.mark)),
+            r.rule(Masquerade(fully_random=True)),
+        ),
     )
 
 

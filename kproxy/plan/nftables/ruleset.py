@@ -13,10 +13,10 @@ import msgspec
 from kproxy.plan.delta import DeltaTracker
 from kproxy.plan.nftables import layout
 from kproxy.plan.nftables.affinity import Stickiness, stale_pins
-from kproxy.plan.nftables.filter import Element, filter_elements
-from kproxy.plan.nftables.layout import LayoutOptions, base_table
+from kproxy.plan.nftables.design import NFTABLES, Design
+from kproxy.plan.nftables.filter import Element
+from kproxy.plan.nftables.layout import LayoutOptions
 from kproxy.plan.nftables.model import Chain, Table
-from kproxy.plan.nftables.nat import frontends
 from kproxy.plan.nftables.packing import LOCAL_SLOTS, pack_ip, pack_slot
 from kproxy.plan.nftables.shapes import Learn, Shape, chains_of
 from kproxy.plan.nftables.slots import SlotTable
@@ -90,10 +90,11 @@ class Difference(msgspec.Struct):
 class NftablesRuleset:
     """Desired table of one family, and the difference to what the kernel holds."""
 
-    def __init__(self, family: Family) -> None:
+    def __init__(self, family: Family, design: Design = NFTABLES) -> None:
         self.family = family
+        self._design = design
         self._options = RulesetOptions()
-        self._base = base_table(family, self._options.layout)
+        self._base = design.base_table(family, self._options.layout)
         self._specs = {spec.name: spec for spec in self._base.sets}
         self._services: dict[str, _Service] = {}
         self._unplanned: set[str] = set()
@@ -111,6 +112,11 @@ class NftablesRuleset:
         self._reset_stickiness()
 
     @property
+    def name(self) -> str:
+        """The table's name."""
+        return self._base.name
+
+    @property
     def pins(self) -> SetSpec:
         """The map in which the kernel remembers clients."""
         return self._specs[layout.AFFINITY]
@@ -119,7 +125,7 @@ class NftablesRuleset:
         """Set what does not depend on Services. Elements are planned again only if the node's address changed."""
         old, self._options = self._options, options
         if options.layout != old.layout:
-            self._base = base_table(self.family, options.layout)
+            self._base = self._design.base_table(self.family, options.layout)
             self._shapes_changed = True
         if options.node_ip != old.node_ip:
             self._unplanned.update(self._services)
@@ -129,6 +135,13 @@ class NftablesRuleset:
                 ips.unwant(pack_ip(ip))
             for ip in options.node_port_ips:
                 ips.want(pack_ip(ip), b"")
+
+    def set_element(self, name: str, key: bytes, *, wanted: bool) -> None:
+        """Enter or remove an element of a set that no Service has a part in."""
+        if wanted:
+            self._elements[name].want(key, b"")
+        else:
+            self._elements[name].unwant(key)
 
     def set_service(self, key: str, intents: Iterable[PortIntent]) -> None:
         """Enter or replace one Service ("namespace/name"); without intents it goes."""
@@ -163,7 +176,7 @@ class NftablesRuleset:
         loses = [sticky.note_losses() for sticky in self._sticky.values()]
         loses.append(any(elements[name][1] for name in (layout.AFFINITY_SERVICES, layout.AFFINITY_NODE_PORTS)))
         operations += self._element_operations(elements)
-        transaction = Transaction(self.family, layout.TABLE, tuple(operations))
+        transaction = Transaction(self.family, self.name, tuple(operations))
         return Difference(transaction, chains, elements, self._table_held and any(loses))
 
     def applied(self, difference: Difference) -> None:
@@ -188,7 +201,7 @@ class NftablesRuleset:
     def delete_pins(self, keys: Iterable[bytes]) -> Transaction:
         """Return the transaction that deletes pins."""
         deletion = DeleteElements(self._specs[layout.AFFINITY], list(keys))
-        return Transaction(self.family, layout.TABLE, (deletion,))
+        return Transaction(self.family, self.name, (deletion,))
 
     def sweep(self) -> tuple[Transaction, list[str]]:
         """Return the transaction that deletes the chains that nobody goes to, and their names.
@@ -198,7 +211,7 @@ class NftablesRuleset:
         stale = self._chains.deletions()
         operations: list[Operation] = [FlushChain(name) for name in stale]
         operations += [DeleteChain(name) for name in stale]
-        return Transaction(self.family, layout.TABLE, tuple(operations)), stale
+        return Transaction(self.family, self.name, tuple(operations)), stale
 
     def swept(self, chains: Iterable[str]) -> None:
         """Record that chains were deleted."""
@@ -227,7 +240,7 @@ class NftablesRuleset:
     def table(self) -> Table:
         """Return the whole wanted table, as of the last difference."""
         chains = tuple(self._chains.desired.values())
-        return Table(self.family, layout.TABLE, self._base.sets, chains, layout.LAYOUT)
+        return Table(self.family, self.name, self._base.sets, chains, self._base.comment)
 
     def elements(self) -> dict[str, dict[bytes, bytes]]:
         """Return all wanted elements by set, as of the last difference; pins are the kernel's own."""
@@ -285,8 +298,8 @@ class NftablesRuleset:
     def _enter(self, service: _Service) -> None:
         service.elements, service.lists, service.shapes = [], [], []
         for intent in service.intents:
-            service.elements += filter_elements(intent, self._options.node_ip)
-            for plan in frontends(intent):
+            service.elements += self._design.elements(intent, self._options.node_ip)
+            for plan in self._design.frontends(intent):
                 service.elements.append(Element(plan.services, plan.key, plan.verdict()))
                 service.shapes.append(plan.shape)
                 if plan.affinity is not None:
@@ -318,10 +331,10 @@ class NftablesRuleset:
                 self._chains.want(name, chain)
 
     def _make_table(self) -> Iterator[Operation]:
-        yield AddTable(layout.LAYOUT)
+        yield AddTable(self._base.comment)
         if self._replace:
             yield DeleteTable()
-            yield AddTable(layout.LAYOUT)
+            yield AddTable(self._base.comment)
         for spec in self._base.sets:
             yield AddSet(spec)
 
@@ -344,7 +357,7 @@ class NftablesRuleset:
 
     def _is_ours(self, table: Table) -> bool:
         """Tell whether a table has our sets and hooks, so that what is in them can be compared one by one."""
-        if table.comment != layout.LAYOUT or set(table.sets) != set(self._base.sets):
+        if table.comment != self._base.comment or set(table.sets) != set(self._base.sets):
             return False
         hooks = {chain.name: chain.hook for chain in table.chains}
         wanted = {chain.name: chain.hook for chain in self._base.chains}

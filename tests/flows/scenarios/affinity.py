@@ -35,6 +35,13 @@ def fresh_after_timeout(scene: Scene) -> None:
     assert _ask_from_everywhere(scene) != first, "every source is still pinned"
 
 
+def fresh_when_ipvs_looks_again(scene: Scene) -> None:
+    """IPVS remembers a closed connection (10 s after a reset), and while it does the pin stays, for 60 s each time."""
+    first = _ask_from_everywhere(scene)
+    _idle(T + 10 + 60 + scaled(2))
+    assert _ask_from_everywhere(scene) != first, "every source is still pinned"
+
+
 def pinned_endpoint_gone(scene: Scene) -> None:
     before = _ask_from_everywhere(scene)
     gone = before["tcp", scene.cluster.address("pa", scene.family)]

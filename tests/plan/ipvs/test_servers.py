@@ -153,6 +153,23 @@ def test_other_protocols_do_not_wait(protocol: str) -> None:
     assert weights(kernel) == {"10.180.1.1": 1}
 
 
+def test_a_udp_endpoint_that_terminates_keeps_its_flows_while_it_serves() -> None:
+    """Reference row 97; also over a restart."""
+    kernel = FakeKernel()
+    ports: dict[str, Any] = {"ports": [{"port": 80, "protocol": "UDP"}]}
+    plan = entered(kernel, "a1", **ports)
+    plan.set_service("ns1/svc1", intents("a1!term b1", **ports))
+    kernel.sync(plan)
+    assert weights(kernel) == {"10.180.0.1": 0, "10.180.1.1": 1}
+    again = IpvsServers(SETTINGS)
+    again.set_service("ns1/svc1", intents("a1!term b1", **ports))
+    kernel.read_into(again)
+    assert not again.difference()
+    again.set_service("ns1/svc1", intents("a1!left b1", **ports))
+    kernel.sync(again)
+    assert weights(kernel) == {"10.180.1.1": 1}
+
+
 def test_an_endpoint_that_returns_is_used_at_once() -> None:
     kernel, plan = leave()
     plan.set_service("ns1/svc1", intents("a1 b1"))
