@@ -8,7 +8,7 @@ import pytest
 from kproxy.kube.backoff import BackOffPolicy
 from kproxy.kube.reflector import Reflector
 from kproxy.kube.requests import Phase, Purpose, Request, Timing
-from kproxy.kube.resources import ENDPOINT_SLICES, SERVICES, own_node
+from kproxy.kube.resources import ENDPOINT_SLICES, SERVICE_CIDRS, SERVICES, own_node
 from tests.kube import texts
 from tests.kube.texts import EXPIRED, bookmark, line, page, service
 
@@ -521,3 +521,35 @@ def test_a_long_error_is_not_read_to_its_end() -> None:
     driver = Driver()
     driver.answer(502, b"x" * 70_000)
     assert driver.reflector.idle
+
+
+def test_an_optional_resource_that_is_not_served_is_an_empty_list_until_it_is() -> None:
+    driver = Driver()
+    driver.reflector = Reflector(SERVICE_CIDRS, lambda: 1.0, TIMING)
+    driver.refuse(404, "NotFound", "the server could not find the requested resource")
+    assert (driver.reflector.synced, driver.reflector.absent, driver.reflector.trouble) == (True, True, "")
+    assert driver.delay_s == TIMING.absent_again_s
+    driver.answer(200, line("ADDED", texts.service_cidr("kubernetes", "10.96.0.0/16")), bookmark(5, end=True))
+    assert not driver.reflector.absent
+    assert [change.key for change in driver.reflector.take()] == ["kubernetes"]
+    driver.now += 100
+    driver.reflector.end(driver.now)
+    driver.refuse(404, "NotFound")
+    assert driver.reflector.absent
+    assert [(change.key, change.obj) for change in driver.reflector.take()] == [("kubernetes", None)]
+
+
+def test_a_resource_that_is_needed_and_not_served_is_a_trouble() -> None:
+    driver = Driver()
+    driver.refuse(404, "NotFound", "nothing here")
+    assert not driver.reflector.synced
+    assert driver.reflector.trouble.startswith("404 NotFound nothing here - ")
+    assert not driver.reflector.server_wide
+
+
+@pytest.mark.parametrize(("status", "expected"), [(401, True), (429, True), (503, True), (403, False), (500, False)])
+def test_some_refusals_are_the_servers_and_some_the_resources(status: int, expected: bool) -> None:
+    driver = Driver()
+    driver.refuse(status, "Told", "so")
+    assert driver.reflector.trouble
+    assert driver.reflector.server_wide is expected
