@@ -61,7 +61,7 @@ def _objects(control: ControlPlane, cluster: Cluster) -> None:
     require("kube-proxy")
     with control.api() as api:
         api.post("/api/v1/nodes", cluster.node_object())
-    create_services(control, 3, endpoints=2)
+    create_services(control, 3, endpoints=2, first=100)
 
 
 @contextmanager
