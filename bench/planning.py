@@ -45,7 +45,7 @@ def main(services: int) -> None:
     """Measure once."""
     changes = [change for index in range(services) for change in _objects(index)]
     config = build_config({"hostname_override": NODE, "cluster_cidr": (POD_CIDR,)})
-    before = _rss_mib()
+    before = rss_mib()
     gc.collect()
     gc.freeze()
     start = time.perf_counter()
@@ -73,7 +73,7 @@ def main(services: int) -> None:
         ruleset.set_service(key, plan.intents.get(key, ()))
     ruleset.difference()
     changed = time.perf_counter()
-    times = (held - start, planned - held, rendered - planned, _rss_mib() - before, changed - change_start)
+    times = (held - start, planned - held, rendered - planned, rss_mib() - before, changed - change_start)
     print(json.dumps(dict(zip(STEPS, times, strict=True))))
 
 
@@ -87,7 +87,7 @@ def _slice_change(index: int, generation: int = 0) -> Change:
     return Change("EndpointSlice", wire.namespaced_name(obj), obj)
 
 
-def _rss_mib() -> float:
+def rss_mib() -> float:
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * resource.getpagesize() / 2**20
 
