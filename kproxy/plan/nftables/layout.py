@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from kproxy.plan.local_traffic import LocalTraffic
+from kproxy.plan.nftables import picks
 from kproxy.plan.nftables import rules as r
 from kproxy.plan.nftables.expressions import Lookup, Masquerade, Reject, Verdict, load_address
 from kproxy.plan.nftables.model import L4PROTO, SLOT, TH_DPORT, VERDICTS, Chain, Hook, SetSpec, Table
@@ -37,8 +38,8 @@ SOURCE_RANGES = "firewall-ranges"
 HAIRPINS = "hairpins"
 SERVICES = "service-ips"
 NODE_PORTS = "service-nodeports"
-ENDPOINTS = "endpoints"
-NODE_PORT_ENDPOINTS = "nodeport-endpoints"
+ENDPOINTS = picks.ENDPOINTS
+NODE_PORT_ENDPOINTS = picks.NODE_PORT_ENDPOINTS
 AFFINITY = "affinity"
 AFFINITY_SERVICES = "affinity-services"
 AFFINITY_NODE_PORTS = "affinity-nodeports"
@@ -165,6 +166,7 @@ def nat_chains(family: Family, options: LayoutOptions) -> tuple[Chain, ...]:
     """Return the chains of the translation; they use the chain that sets the mark."""
     by_protocol = [r.protocol_is(protocol) for protocol in PROTOCOLS]
     return (
+        *picks.prepared_picks(family),
         Chain(
             "services",
             (

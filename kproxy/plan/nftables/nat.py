@@ -9,6 +9,7 @@ from kproxy.plan.intent import FrontendKind, Verdict
 from kproxy.plan.nftables import layout
 from kproxy.plan.nftables.model import comment_bytes, verdict_value
 from kproxy.plan.nftables.packing import LOCAL_SLOTS, pack_backends, pack_frontend
+from kproxy.plan.nftables.picks import size_of
 from kproxy.plan.nftables.rules import goto
 from kproxy.plan.nftables.shapes import Learn, Shape
 
@@ -67,7 +68,7 @@ def frontends(intent: PortIntent) -> Iterator[FrontendPlan]:
     if intent.internal is Verdict.FORWARD:
         serving = local() if port.internal_local else cluster()
         key = pack_frontend(port.cluster_ip, port.protocol, port.port)
-        shape = Shape("cluster-ip", len(serving), sticky=sticky)
+        shape = Shape("cluster-ip", size_of(len(serving)), sticky=sticky)
         yield FrontendPlan(key, False, shape, comment, {0: serving}, affinity)
     if not intent.forwards_external:
         return
@@ -77,7 +78,8 @@ def frontends(intent: PortIntent) -> Iterator[FrontendPlan]:
     for frontend in intent.external_frontends():
         node_port = frontend.kind is FrontendKind.NODE_PORT
         kind: Kind = "nodeport" if node_port else "external"
-        shape = Shape(kind, len(cluster()), len(local()) if port.external_local else None, sticky)
+        local_size = size_of(len(local())) if port.external_local else None
+        shape = Shape(kind, size_of(len(cluster())), local_size, sticky)
         key = pack_frontend(frontend.ip, port.protocol, frontend.port)
         yield FrontendPlan(key, node_port, shape, comment, lists, affinity)
 

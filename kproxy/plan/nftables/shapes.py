@@ -1,19 +1,21 @@
 """Shapes: chains that all frontends with the same plan share.
 
-A frontend's element says `goto cluster-ip-3`: a clusterIP with three endpoints. There are as many such chains as there
-are different plans, some tens in a big cluster, whatever the number of Services. A chain is made when the first
+A frontend's element says `goto cluster-ip-4`: a clusterIP with up to four endpoints. There are as many such chains as
+there are different plans, some tens in a big cluster, whatever the number of Services. A chain is made when the first
 frontend needs it and goes when none does.
 
 =========================  ==========================================================================================
-``cluster-ip-3``           mark what is to be masqueraded by where it comes from, then ``balance-3``
-``external-3``             mark everything, then ``balance-3``
-``external-local-3-2``     pods and the node itself: ``balance-3``; others: ``balance-local-2``, the source kept
-``balance-3``              translate to one of the endpoints in the slots 0 to 2
-``balance-local-2``        the same of the local list, in the slots from 65536 on
-``sticky-3``               as before, if the client was here before; else ``balance-3`` (``cluster-ip-3-sticky``)
+``cluster-ip-4``           mark what is to be masqueraded by where it comes from, then ``balance-4``
+``external-4``             mark everything, then ``balance-4``
+``external-local-8-4``     pods and the node itself: ``balance-8``; others: ``balance-local-4``, the source kept
+``balance-4``              translate to one of the endpoints in the slots from 0 on
+``balance-local-4``        the same of the local list, in the slots from 65536 on
+``sticky-4``               as before, if the client was here before; else ``balance-4`` (``cluster-ip-4-sticky``)
 ``nodeport-...``           the same for node ports, whose maps have no address in their key
 ``learn-10800``            remember where a client was sent, for three hours
 =========================  ==========================================================================================
+
+The numbers are sizes of lists, see `picks`.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from kproxy.plan.nftables import layout
 from kproxy.plan.nftables import rules as r
 from kproxy.plan.nftables.model import Chain
-from kproxy.plan.nftables.packing import LOCAL_SLOTS
+from kproxy.plan.nftables.picks import balance, balance_name
 from kproxy.state.service import PROTOCOLS
 
 if TYPE_CHECKING:
@@ -37,11 +39,11 @@ Kind = Literal["cluster-ip", "external", "nodeport"]
 
 
 class Shape(NamedTuple):
-    """The plan that frontends have in common.
+    """The plan that frontends have in common. `cluster` and `local` are sizes of lists (`picks.size_of`).
 
-    `cluster` endpoints serve it. `local` is None with the Cluster policy; with the Local policy, which external
-    frontends and node ports can have, it is the number of endpoints on this node, and `cluster` are those that pods and
-    the node itself are sent to. `sticky` looks for the client's pin first.
+    `cluster` is that of the endpoints that serve it. `local` is None with the Cluster policy; with the Local policy,
+    which external frontends and node ports can have, it is that of the endpoints on this node (0: there are none), and
+    `cluster` is for pods and the node itself. `sticky` looks for the client's pin first.
     """
 
     kind: Kind
@@ -73,10 +75,10 @@ def chains_of(shape: Shape | Learn, family: Family, options: LayoutOptions) -> t
     if isinstance(shape, Learn):
         learn = r.remember(family, layout.AFFINITY, shape.seconds)
         return (Chain(shape.chain, tuple(r.rule(r.protocol_is(protocol), learn) for protocol in PROTOCOLS)),)
-    balance = list(_balance(shape, family, shape.cluster, local=False))
+    ways = list(_balance(shape, family, shape.cluster, local=False))
     if shape.local:
-        balance += _balance(shape, family, shape.local, local=True)
-    return (*balance, Chain(shape.chain, tuple(_frontend_rules(shape, family, options))))
+        ways += _balance(shape, family, shape.local, local=True)
+    return (*ways, Chain(shape.chain, tuple(_frontend_rules(shape, family, options))))
 
 
 def _frontend_rules(shape: Shape, family: Family, options: LayoutOptions) -> Iterator[Rule]:
@@ -97,25 +99,17 @@ def _frontend_rules(shape: Shape, family: Family, options: LayoutOptions) -> Ite
         yield r.rule(r.goto(_way(shape, shape.local, local=True)))
 
 
-def _balance(shape: Shape, family: Family, count: int, *, local: bool) -> Iterator[Chain]:
-    base = LOCAL_SLOTS if local else 0
-    node_port = shape.kind == "nodeport"
-    key = r.NODE_PORT if node_port else r.frontend(family)
-    endpoints = layout.NODE_PORT_ENDPOINTS if node_port else layout.ENDPOINTS
-    choose = [r.rule(r.translate(family, key, count, base, endpoints))]
-    if count > 1:
-        # A packet may have looked up its chain just before a change and its endpoint just after, and find no slot.
-        choose.append(r.rule(r.translate(family, key, 1, base, endpoints)))
-    balance = _name(shape, "balance", count, local=local)
-    yield Chain(balance, tuple(choose))
+def _balance(shape: Shape, family: Family, size: int, *, local: bool) -> Iterator[Chain]:
+    yield from balance(family, size, node_port=shape.kind == "nodeport", local=local)
     if shape.sticky:
         before = r.rule(r.translate_as_before(family, layout.AFFINITY))
-        yield Chain(_name(shape, "sticky", count, local=local), (before, r.rule(r.goto(balance))))
+        choose = r.rule(r.goto(balance_name(size, node_port=shape.kind == "nodeport", local=local)))
+        yield Chain(_way(shape, size, local=local), (before, choose))
 
 
-def _way(shape: Shape, count: int, *, local: bool) -> str:
-    return _name(shape, "sticky" if shape.sticky else "balance", count, local=local)
-
-
-def _name(shape: Shape, what: str, count: int, *, local: bool) -> str:
-    return f"{'nodeport-' * (shape.kind == 'nodeport')}{what}{'-local' * local}-{count}"
+def _way(shape: Shape, size: int, *, local: bool) -> str:
+    """Return the chain by which a frontend gets to its endpoints."""
+    node_port = shape.kind == "nodeport"
+    if not shape.sticky:
+        return balance_name(size, node_port=node_port, local=local)
+    return f"{'nodeport-' * node_port}sticky{'-local' * local}-{size}"

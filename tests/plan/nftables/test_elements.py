@@ -46,14 +46,14 @@ REMOTE_HAIRPIN = "hairpins 10.180.1.1 . 10.180.1.1"
 CASES = [
     Case("ClusterIP", {}, "a1 b1", f"""
         {KNOWN}
-        service-ips 172.30.0.41 . tcp . 80 comment "ns1/svc1" : goto cluster-ip-2
+        service-ips 172.30.0.41 . tcp . 80 comment "ns1/svc1" : goto cluster-ip-4
         {TO_BOTH}"""),
     Case("ClusterIP, no endpoints: reject", {}, "", f"""
         {KNOWN}
         no-endpoint-services 172.30.0.41 . tcp . 80 comment "ns1/svc1" : goto reject-chain"""),
     Case("iTP Local: only those here", {"internalTrafficPolicy": "Local"}, "a1 b1", f"""
         {KNOWN}
-        service-ips 172.30.0.41 . tcp . 80 comment "ns1/svc1" : goto cluster-ip-1
+        service-ips 172.30.0.41 . tcp . 80 comment "ns1/svc1" : goto cluster-ip-4
         endpoints 172.30.0.41 . tcp . 80 . 0 : 10.180.0.1 . 8080
         hairpins 10.180.0.1 . 10.180.0.1"""),
     Case("iTP Local, none here: drop", {"internalTrafficPolicy": "Local"}, "b1", f"""
@@ -61,25 +61,25 @@ CASES = [
         no-endpoint-services 172.30.0.41 . tcp . 80 comment "ns1/svc1" : drop"""),
     Case("NodePort", NP, "b1", f"""
         {KNOWN}
-        service-ips 172.30.0.41 . tcp . 80 comment "ns1/svc1" : goto cluster-ip-1
+        service-ips 172.30.0.41 . tcp . 80 comment "ns1/svc1" : goto cluster-ip-4
         endpoints 172.30.0.41 . tcp . 80 . 0 : 10.180.1.1 . 8080
-        service-nodeports tcp . 30080 comment "ns1/svc1" : goto nodeport-1
+        service-nodeports tcp . 30080 comment "ns1/svc1" : goto nodeport-4
         nodeport-endpoints tcp . 30080 . 0 : 10.180.1.1 . 8080"""),
     Case("NodePort, eTP Local, one here", {**NP, **ETP}, "a1 b1", f"""
         {KNOWN}
-        service-ips 172.30.0.41 . tcp . 80 comment "ns1/svc1" : goto cluster-ip-2
+        service-ips 172.30.0.41 . tcp . 80 comment "ns1/svc1" : goto cluster-ip-4
         {TO_BOTH}
         {REMOTE_HAIRPIN}
-        service-nodeports tcp . 30080 comment "ns1/svc1" : goto nodeport-local-2-1
+        service-nodeports tcp . 30080 comment "ns1/svc1" : goto nodeport-local-4-4
         nodeport-endpoints tcp . 30080 . 0 : 10.180.0.1 . 8080
         nodeport-endpoints tcp . 30080 . 1 : 10.180.1.1 . 8080
         nodeport-endpoints tcp . 30080 . 65536 : 10.180.0.1 . 8080"""),
     Case("NodePort, eTP Local, none here: the short cut, and drop", {**NP, **ETP}, "b1", f"""
         {KNOWN}
-        service-ips 172.30.0.41 . tcp . 80 comment "ns1/svc1" : goto cluster-ip-1
+        service-ips 172.30.0.41 . tcp . 80 comment "ns1/svc1" : goto cluster-ip-4
         endpoints 172.30.0.41 . tcp . 80 . 0 : 10.180.1.1 . 8080
         {REMOTE_HAIRPIN}
-        service-nodeports tcp . 30080 comment "ns1/svc1" : goto nodeport-local-1-0
+        service-nodeports tcp . 30080 comment "ns1/svc1" : goto nodeport-local-4-0
         nodeport-endpoints tcp . 30080 . 0 : 10.180.1.1 . 8080
         no-endpoint-nodeports tcp . 30080 comment "ns1/svc1" : drop"""),
     Case("NodePort, no endpoints", NP, "a1!dead", f"""
@@ -88,14 +88,14 @@ CASES = [
         no-endpoint-nodeports tcp . 30080 comment "ns1/svc1" : goto reject-chain"""),
     Case("external IP", {"externalIPs": ["198.51.100.7"]}, "b1", f"""
         {KNOWN}
-        service-ips 172.30.0.41 . tcp . 80 comment "ns1/svc1" : goto cluster-ip-1
-        service-ips 198.51.100.7 . tcp . 80 comment "ns1/svc1" : goto external-1
+        service-ips 172.30.0.41 . tcp . 80 comment "ns1/svc1" : goto cluster-ip-4
+        service-ips 198.51.100.7 . tcp . 80 comment "ns1/svc1" : goto external-4
         endpoints 172.30.0.41 . tcp . 80 . 0 : 10.180.1.1 . 8080
         endpoints 198.51.100.7 . tcp . 80 . 0 : 10.180.1.1 . 8080"""),
     Case("LoadBalancer, ranges that overlap and leave the node out", {**LB, "loadBalancerSourceRanges": ["10.1.0.0/16", "10.1.2.0/24", "fd00::/8"]}, "b1", f"""
         {KNOWN}
-        service-ips 172.30.0.41 . tcp . 80 comment "ns1/svc1" : goto cluster-ip-1
-        service-ips 203.0.113.5 . tcp . 80 comment "ns1/svc1" : goto external-1
+        service-ips 172.30.0.41 . tcp . 80 comment "ns1/svc1" : goto cluster-ip-4
+        service-ips 203.0.113.5 . tcp . 80 comment "ns1/svc1" : goto external-4
         endpoints 172.30.0.41 . tcp . 80 . 0 : 10.180.1.1 . 8080
         endpoints 203.0.113.5 . tcp . 80 . 0 : 10.180.1.1 . 8080
         firewall-ips 203.0.113.5 . tcp . 80 comment "ns1/svc1"
@@ -113,10 +113,10 @@ CASES = [
         no-endpoint-services 203.0.113.5 . tcp . 80 comment "ns1/svc1" : goto reject-chain""", vip="203.0.113.5"),
     Case("affinity", {**NP, "sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 60}}}, "b1", f"""
         {KNOWN}
-        service-ips 172.30.0.41 . tcp . 80 comment "ns1/svc1" : goto cluster-ip-1-sticky
+        service-ips 172.30.0.41 . tcp . 80 comment "ns1/svc1" : goto cluster-ip-4-sticky
         affinity-services 172.30.0.41 . tcp . 80 comment "ns1/svc1" : goto learn-60
         endpoints 172.30.0.41 . tcp . 80 . 0 : 10.180.1.1 . 8080
-        service-nodeports tcp . 30080 comment "ns1/svc1" : goto nodeport-1-sticky
+        service-nodeports tcp . 30080 comment "ns1/svc1" : goto nodeport-4-sticky
         affinity-nodeports tcp . 30080 comment "ns1/svc1" : goto learn-60
         nodeport-endpoints tcp . 30080 . 0 : 10.180.1.1 . 8080"""),
     Case("IPv6, UDP", {"clusterIP": "fd00:96::10", "ipFamilies": ["IPv6"], "ports": [{"port": 53, "protocol": "UDP"}]}, "", """

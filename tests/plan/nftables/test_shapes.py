@@ -30,32 +30,45 @@ PODS = {V4: LocalTraffic(cidr="10.180.0.0/16"), V6: LocalTraffic(cidr="fd00:180:
 KINDS: tuple[Kind, ...] = ("cluster-ip", "external", "nodeport")
 
 PICK = "dnat ip to ip daddr . meta l4proto . th dport . numgen random mod {} map @endpoints"
-PICK_LOCAL = "dnat ip to ip daddr . meta l4proto . th dport . numgen random mod {} offset 65536 map @endpoints"
+
+
+def balance(size: int, prefix: str = "") -> str:
+    """The chain that chooses from a list of the smallest sizes: the picks are there already."""
+    pick, name = f"{prefix}pick", f"{prefix}balance-{size}"
+    if prefix == "local-":
+        pick, name = "pick-local", f"balance-local-{size}"
+    steps = [f"{name}: jump {pick}-{slots}" for slots in (*(size,) * 8, size // 2)]
+    return "\n".join([*steps, f"{name}: goto {pick}-1"])
+
+
 EXPECTED = {
-    Shape("cluster-ip", 1): f"""
-        balance-1: {PICK.format(1)}
-        cluster-ip-1: ip saddr != 10.180.0.0/16 jump mark-for-masquerade
-        cluster-ip-1: goto balance-1""",
-    Shape("external", 3): f"""
-        balance-3: {PICK.format(3)}
-        balance-3: {PICK.format(1)}
-        external-3: jump mark-for-masquerade
-        external-3: goto balance-3""",
-    Shape("external", 2, 1): f"""
-        balance-2: {PICK.format(2)}
-        balance-2: {PICK.format(1)}
-        balance-local-1: {PICK_LOCAL.format(1)}
-        external-local-2-1: ip saddr 10.180.0.0/16 goto balance-2
-        external-local-2-1: fib saddr type local jump mark-for-masquerade
-        external-local-2-1: fib saddr type local goto balance-2
-        external-local-2-1: goto balance-local-1""",
-    Shape("nodeport", 1, 0, sticky=True): """
-        nodeport-balance-1: dnat ip to meta l4proto . th dport . numgen random mod 1 map @nodeport-endpoints
-        nodeport-sticky-1: dnat ip to ip saddr . ip daddr . meta l4proto . th dport map @affinity
-        nodeport-sticky-1: goto nodeport-balance-1
-        nodeport-local-1-0-sticky: ip saddr 10.180.0.0/16 goto nodeport-sticky-1
-        nodeport-local-1-0-sticky: fib saddr type local jump mark-for-masquerade
-        nodeport-local-1-0-sticky: fib saddr type local goto nodeport-sticky-1""",
+    Shape("cluster-ip", 4): f"""
+        {balance(4)}
+        cluster-ip-4: ip saddr != 10.180.0.0/16 jump mark-for-masquerade
+        cluster-ip-4: goto balance-4""",
+    Shape("cluster-ip", 128): f"""
+        pick-128: {PICK.format(128)}
+        {balance(128)}
+        cluster-ip-128: ip saddr != 10.180.0.0/16 jump mark-for-masquerade
+        cluster-ip-128: goto balance-128""",
+    Shape("external", 8): f"""
+        {balance(8)}
+        external-8: jump mark-for-masquerade
+        external-8: goto balance-8""",
+    Shape("external", 8, 4): f"""
+        {balance(8)}
+        {balance(4, "local-")}
+        external-local-8-4: ip saddr 10.180.0.0/16 goto balance-8
+        external-local-8-4: fib saddr type local jump mark-for-masquerade
+        external-local-8-4: fib saddr type local goto balance-8
+        external-local-8-4: goto balance-local-4""",
+    Shape("nodeport", 4, 0, sticky=True): f"""
+        {balance(4, "nodeport-")}
+        nodeport-sticky-4: dnat ip to ip saddr . ip daddr . meta l4proto . th dport map @affinity
+        nodeport-sticky-4: goto nodeport-balance-4
+        nodeport-local-4-0-sticky: ip saddr 10.180.0.0/16 goto nodeport-sticky-4
+        nodeport-local-4-0-sticky: fib saddr type local jump mark-for-masquerade
+        nodeport-local-4-0-sticky: fib saddr type local goto nodeport-sticky-4""",
     Learn(60): """
         learn-60: meta l4proto tcp update @affinity { ct original ip saddr . ct original ip daddr . meta l4proto . ct original proto-dst timeout 60s : ip daddr . th dport }
         learn-60: meta l4proto udp update @affinity { ct original ip saddr . ct original ip daddr . meta l4proto . ct original proto-dst timeout 60s : ip daddr . th dport }
@@ -74,13 +87,13 @@ def test_rules_of_a_shape(shape: Shape | Learn) -> None:
 def first_rule(local: LocalTraffic, family: Family = V4, *, masquerade_all: bool = False) -> str:
     specs = {spec.name: spec for spec in base_table(family, LayoutOptions()).sets}
     options = LayoutOptions(local=local, masquerade_all=masquerade_all)
-    return render_rule(chains_of(Shape("cluster-ip", 1), family, options)[-1].rules[0], family, specs)
+    return render_rule(chains_of(Shape("cluster-ip", 4), family, options)[-1].rules[0], family, specs)
 
 
 def test_what_is_masqueraded_on_its_way_to_a_cluster_ip() -> None:
     """Reference 8.4 and 3.4."""
     mark = "jump mark-for-masquerade"
-    assert first_rule(LocalTraffic()) == "goto balance-1"
+    assert first_rule(LocalTraffic()) == "goto balance-4"
     assert first_rule(LocalTraffic(), masquerade_all=True) == mark
     assert first_rule(PODS[V4]) == f"ip saddr != 10.180.0.0/16 {mark}"
     assert first_rule(PODS[V4], masquerade_all=True) == mark
@@ -122,7 +135,7 @@ def test_nft_reads_the_words_as_the_same_expressions(family: Family, number: int
     options = options_of(number, family)
     shapes: list[Shape | Learn] = [
         Shape(kind, cluster, local, sticky)
-        for kind, cluster, local, sticky in itertools.product(KINDS, (1, 3), (None, 0, 1, 2), (False, True))
+        for kind, cluster, local, sticky in itertools.product(KINDS, (4, 128), (None, 0, 4, 128), (False, True))
         if local is None or kind != "cluster-ip"
     ]
     if family is V4:  # nft 1.0.6 can't read it for IPv6
