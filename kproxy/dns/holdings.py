@@ -21,16 +21,12 @@ if TYPE_CHECKING:
 
 
 class Holdings:
-    """The objects, by the names that DNS has for them.
-
-    `services` is by `service_key`. `touched` are the keys of Services of which something changed since the owner of
-    the set emptied it.
-    """
+    """The objects, by the names that DNS has for them; `services` is by `service_key`."""
 
     def __init__(self, exposed: frozenset[bytes] = frozenset()) -> None:
         self._exposed = exposed
         self.services: dict[bytes, ServiceRecord] = {}
-        self.touched: set[bytes] = set()
+        self._touched: set[bytes] = set()
         self.pods = PodAddresses()
         self._namespaces: set[bytes] = set()
         self._services_in: dict[bytes, int] = {}
@@ -87,6 +83,11 @@ class Holdings:
                 return self._namespace(change.key, change.obj)
         return False
 
+    def take_touched(self) -> set[bytes]:
+        """Return the keys of the Services of which something changed since the last call."""
+        touched, self._touched = self._touched, set()
+        return touched
+
     def _service(self, name: str, obj: wire.Service | None) -> bool:
         self._problems.pop(("Service", name), None)
         try:
@@ -113,7 +114,7 @@ class Holdings:
             self._count(key, 1)
             for address in record.addresses:
                 self._cluster_ips[address] = (*self._cluster_ips.get(address, ()), key)
-        self.touched.add(key)
+        self._touched.add(key)
         return True
 
     def _slice(self, name: str, obj: wire.EndpointSlice | None) -> bool:
@@ -168,13 +169,13 @@ class Holdings:
             for slice_name, record in records.items():
                 if record is not None:
                     self._add(self._mirrors, slice_name, record)
-        self.touched.add(key)
+        self._touched.add(key)
         return True
 
     def _add(self, slices: dict[bytes, dict[str, SliceRecord]], name: str, record: SliceRecord) -> None:
         key = record.service
         slices.setdefault(key, {})[name] = record
-        self.touched.add(key)
+        self._touched.add(key)
         for address in dict.fromkeys(record.addresses):
             self._endpoint_ips[address] = (*self._endpoint_ips.get(address, ()), record)
 
@@ -182,7 +183,7 @@ class Holdings:
         record = slices[key].pop(name)
         if not slices[key]:
             del slices[key]
-        self.touched.add(key)
+        self._touched.add(key)
         for address in dict.fromkeys(record.addresses):
             _drop(self._endpoint_ips, address, record)
 

@@ -2,6 +2,7 @@
 
 There are two generations: what is in use moves from the older one to the recent one, and when that is full, what is
 left in the older one goes. So names that are asked for once do not push out those that are asked for again and again.
+A change in the cluster takes those away that depend on what it touched.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
     from kproxy.dns.reply import Turning
 
 MOST = 25_000
@@ -38,8 +41,9 @@ class Count:
         self.times = 0
 
 
-Kept = tuple["bytes | Turning", Count]
-"""A reply without its id, or what makes the next one, and where to count it."""
+Kept = tuple["bytes | Turning", Count, bytes | None]
+"""A reply without its id, or what makes the next one; where to count it; and the key of the Service that it depends on,
+b"" for none, None for what may depend on anything."""
 
 
 class KeptAnswers:
@@ -64,9 +68,11 @@ class KeptAnswers:
                 self._keep(query, kept)
         return kept
 
-    def put(self, query: bytes, reply: bytes | Turning, kind: Kind, *, briefly: bool = False) -> None:
+    def put(
+        self, query: bytes, reply: bytes | Turning, kind: Kind, depends: bytes | None, *, briefly: bool = False
+    ) -> None:
         """Keep a reply, `briefly` until the next `forget_brief`."""
-        self._keep(query, (reply, self.count(kind)))
+        self._keep(query, (reply, self.count(kind), depends))
         if briefly:
             self._brief.append(query)
 
@@ -89,6 +95,17 @@ class KeptAnswers:
             self.forget()
             self._counts = {}
         return taken
+
+    def drop(self, changed: AbstractSet[bytes] | None) -> None:
+        """Drop the answers that depend on one of these Services, or may; None: drop all."""
+        if changed is None:
+            self.forget()
+            return
+        for answers in (self.recent, self._older):
+            # A look at each costs a tenth of making a few anew.
+            gone = [query for query, (_, _, depends) in answers.items() if depends is None or depends in changed]
+            for query in gone:
+                del answers[query]
 
     def forget(self) -> None:
         """Drop all answers, but not how often they were given."""

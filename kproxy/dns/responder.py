@@ -11,15 +11,16 @@
         case bytes(reply): sock.sendto(reply, client)
         case Forward() as forward: ...                     # not ours, or not ours alone: see forward.py
 
-An answer that was given once is kept, by the query's bytes, until the zone changes: the second time it costs one
-look-up in a dictionary. Answers that take turns are kept as `Turning`.
+An answer that was given once is kept, by the query's bytes, until what it depends on changes: the second time it costs
+one look-up in a dictionary. Answers that take turns are kept as `Turning`. So the SOA that goes with a negative answer
+has the serial of when that was made; the answer to a question for the SOA itself is never older than the zone.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from kproxy.dns.codes import AXFR, IXFR, REFUSED
+from kproxy.dns.codes import AXFR, CNAME, IXFR, REFUSED
 from kproxy.dns.forward import Forward
 from kproxy.dns.kept import KeptAnswers, Kind
 from kproxy.dns.query import error_reply, read_query
@@ -52,7 +53,7 @@ class Responder:
     def answer_all(self, messages: list[bytes]) -> list[bytes | Forward | None]:
         """Return what `answer` would for each message."""
         if self._zone.generation != self._generation:
-            self._kept.forget()
+            self._kept.drop(self._zone.changed_since(self._generation))
             self._generation = self._zone.generation
         get, work = self._kept.recent.get, self._work
         replies: list[bytes | Forward | None] = []
@@ -62,7 +63,7 @@ class Responder:
             if kept is None:
                 add(work(message))
                 continue
-            reply, count = kept
+            reply, count, _ = kept
             count.times += 1
             add(message[:2] + (reply if type(reply) is bytes else reply.next()))  # type: ignore[union-attr]
         return replies
@@ -72,7 +73,8 @@ class Responder:
         query = forward.query
         if query.plain and len(reply) <= MAX_KEPT_REPLY:
             kind = Kind(query.qtype, reply[3] & 15, len(query.message), len(reply), bool(query.dnssec_ok), CACHE)
-            self._kept.put(query.message[2:], reply[2:], kind, briefly=True)
+            depends = None if forward.ours else self._zone.depends_on(query.key, query.starts)
+            self._kept.put(query.message[2:], reply[2:], kind, depends, briefly=True)
 
     def forget_brief(self) -> None:
         """Drop the replies of `keep_briefly`."""
@@ -85,7 +87,7 @@ class Responder:
     def _work(self, message: bytes) -> bytes | Forward | None:
         kept = self._kept.find(message[2:])
         if kept is not None:
-            reply, count = kept
+            reply, count, _ = kept
             count.times += 1
             return message[:2] + (reply if isinstance(reply, bytes) else reply.next())
         query = read_query(message, tcp=self._tcp)
@@ -105,7 +107,9 @@ class Responder:
         kind = Kind(query.qtype, answer.rcode, len(message), len(made) + 2, bool(query.dnssec_ok))
         self._kept.count(kind).times += 1
         if again and query.plain and (len(made) <= MAX_KEPT_REPLY or isinstance(made, Turning)):
-            self._kept.put(message[2:], made, kind)
+            led_on = bool(answer.answer) and answer.answer[0].type == CNAME
+            depends = None if led_on else zone.depends_on(query.key, query.starts)
+            self._kept.put(message[2:], made, kind, depends)
         return message[:2] + (made.next() if isinstance(made, Turning) else made)
 
     def _refusal(self, message: bytes, reply: bytes) -> bytes:

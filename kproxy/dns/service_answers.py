@@ -38,6 +38,12 @@ class ServiceAnswers:
         self._kept: dict[bytes, dict[object, Answer]] = {}
         self._kept_names: dict[bytes, Named] = {}
 
+    def forget(self, keys: Iterable[bytes]) -> None:
+        """Drop what was kept of Services that changed."""
+        for key in keys:
+            self._kept.pop(key, None)
+            self._kept_names.pop(key, None)
+
     def of_service(self, key: bytes, service: ServiceRecord, qtype: int) -> Answer:
         """Return the answer for a Service's own name."""
         if service.headless:
@@ -125,7 +131,6 @@ class ServiceAnswers:
 
     def _headless(self, key: bytes, wanted: tuple[bytes, bytes] | None, qtype: int) -> Answer:
         """Return the answer for a headless Service, or one of its ports."""
-        self._forget()
         kept = self._kept.get(key)
         answer = kept.get((wanted, qtype)) if kept is not None else None
         if answer is None:
@@ -179,7 +184,6 @@ class ServiceAnswers:
 
     def _names(self, key: bytes) -> Named:
         """Return the endpoints of a Service by their labels."""
-        self._forget()
         named = self._kept_names.get(key)
         if named is None:
             found: dict[bytes, dict[bytes, None]] = {}
@@ -194,15 +198,6 @@ class ServiceAnswers:
 
     def _slice_ports(self, key: bytes) -> list[Port]:
         return [port for slice_ in self._holdings.slices_of(key) if slice_.addresses for port in slice_.ports]
-
-    def _forget(self) -> None:
-        """Drop what was kept of Services that changed."""
-        touched = self._holdings.touched
-        if touched:
-            for key in touched:
-                self._kept.pop(key, None)
-                self._kept_names.pop(key, None)
-            touched.clear()
 
 
 def _endpoint_ports(

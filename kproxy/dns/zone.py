@@ -6,6 +6,7 @@ whatever lies above a name that has records exists too, and has no data.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 from kproxy.dns.codes import AAAA, ANY, CNAME, NS, PTR, SOA, TXT, A
@@ -16,6 +17,7 @@ from kproxy.dns.service_answers import ServiceAnswers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from collections.abc import Set as AbstractSet
 
     from kproxy.dns.services import ServiceRecord
     from kproxy.dns.zone_config import ZoneConfig
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = b"\x051.1.0"
 SCHEMA_TTL = 28800
 MAX_CHAIN = 10
+REMEMBERED = 256
+"""Changes of which `changed_since` still knows what they touched."""
 _SVC = b"\x03svc"
 _POD = b"\x03pod"
 
@@ -41,6 +45,7 @@ class Zone:
         self.config = config
         self.generation = 0
         self.serial = 1
+        self._log: deque[tuple[int, AbstractSet[bytes] | None]] = deque(maxlen=REMEMBERED)
         self.authority = _authority(absolute(config.domain))
         self._synced = False
         self._holdings = Holdings(frozenset(name.encode() for name in config.namespaces))
@@ -59,7 +64,7 @@ class Zone:
     @synced.setter
     def synced(self, value: bool) -> None:
         self._synced = value
-        self.generation += 1
+        self._changed(None)
 
     def apply(self, changes: Iterable[Change], *, serial: int | None = None) -> None:
         """Take changes in: Services, EndpointSlices, Endpoints, Namespaces, Pods; other kinds are passed over.
@@ -69,9 +74,40 @@ class Zone:
         touched = False
         for change in changes:
             touched |= self._holdings.apply(change)
+        services = self._holdings.take_touched()
+        self._answers.forget(services)
         if touched:
-            self.generation += 1
+            self._changed(services)
             self.serial = self.serial if serial is None else serial
+
+    def changed_since(self, generation: int) -> AbstractSet[bytes] | None:
+        """Return the keys of the Services that changed since that generation; None: too much to tell.
+
+        Whatever else changed (namespaces, Pods, who has an address) is not told: see `depends_on`.
+        """
+        if not self._log or self._log[0][0] > generation + 1:
+            return None
+        changed: set[bytes] = set()
+        for at, services in reversed(self._log):
+            if at <= generation:
+                break
+            if services is None:
+                return None
+            changed |= services
+        return changed
+
+    def depends_on(self, name: bytes, starts: list[int]) -> bytes | None:
+        """Return the key of the only Service that answers for a name depend on, b"" for none, None for anything.
+
+        Where a CNAME leads on, what it leads to counts as well.
+        """
+        left = len(starts) - self.authority.labels
+        if left < 0 or name[starts[left] :] != self.authority.name:
+            return None if name.endswith((IN_ADDR, IP6)) else b""
+        if left > 2 and name[starts[left - 1] : starts[left]] == _SVC:
+            return name[starts[left - 3] : starts[left - 1]]
+        fixed = left > 0 and name[starts[left - 1] : starts[left]] not in (_SVC, _POD)
+        return b"" if fixed else None
 
     def problems(self) -> list[ObjectError]:
         """Return the objects, or parts of them, that have no place in DNS, in a stable order."""
@@ -87,6 +123,10 @@ class Zone:
         if self._fallthrough and any(_within(name, starts, zone) for zone in self._fallthrough):
             return None
         return answer
+
+    def _changed(self, services: AbstractSet[bytes] | None) -> None:
+        self.generation += 1
+        self._log.append((self.generation, services))
 
     def _find(self, name: bytes, starts: list[int], qtype: int, depth: int) -> Answer | None:
         zone = self.authority

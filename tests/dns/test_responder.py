@@ -9,6 +9,7 @@ import dns.message
 import dns.rcode
 import pytest
 
+from kproxy.dns.kept import KeptAnswers, Kind
 from kproxy.dns.responder import Responder
 from kproxy.dns.upstream import read_response
 from kproxy.dns.zone import Zone
@@ -48,6 +49,47 @@ def test_answers_are_counted_by_kind(zone: Zone) -> None:
     counts = responder.take_counts()
     assert sorted((kind.qtype, kind.rcode, count) for kind, count in counts.items()) == [(1, 0, 4), (1, 3, 1)]
     assert responder.take_counts() == {}
+
+
+def test_what_others_do_leaves_an_answer_where_it_is(zone: Zone) -> None:
+    """A change costs what it touches, also of what is kept."""
+    responder = Responder(zone)
+    names = ("web.shop.svc", "nosuch.shop.svc", "www.example.com.shop.svc", "foo", "shop.svc")
+    for name in names:
+        ask(responder, f"{name}.cluster.local.")
+    assert len(responder._kept) == 5
+    zone.apply([service("other/thing", "10.96.0.8")])
+    ask(responder, "web.shop.svc.cluster.local.")
+    assert len(responder._kept) == 4  # that of the namespace may have changed
+    zone.apply([service("shop/nosuch", "10.96.0.9")])
+    assert records(ask(responder, "nosuch.shop.svc.cluster.local.").answer) == {
+        "nosuch.shop.svc.cluster.local. 5 A 10.96.0.9"
+    }
+    zone.apply([service("shop/com", "10.96.0.10")])
+    assert ask(responder, "www.example.com.shop.svc.cluster.local.").rcode() == dns.rcode.NXDOMAIN
+
+
+def test_a_responder_that_was_not_asked_for_long_knows_nothing(zone: Zone) -> None:
+    responder = Responder(zone)
+    ask(responder, "web.shop.svc.cluster.local.")
+    for number in range(300):
+        zone.apply([service("other/thing", f"10.96.1.{number % 250 + 1}")])
+    zone.apply([service("shop/web", "10.96.0.9")])
+    assert zone.changed_since(1) is None
+    assert records(ask(responder, "web.shop.svc.cluster.local.").answer) == {
+        "web.shop.svc.cluster.local. 5 A 10.96.0.9"
+    }
+
+
+def test_answers_that_nobody_asks_for_make_room() -> None:
+    store = KeptAnswers(most=10)
+    kind = Kind(1, 0, 40, 60, dnssec_ok=False)
+    store.put(b"often", b"", kind, b"")
+    for number in range(100):
+        store.put(b"%d" % number, b"", kind, b"")
+        assert store.find(b"often")
+        assert len(store) <= 20
+    assert store.find(b"1") is None
 
 
 def test_outside_names_are_forwarded_and_the_reply_is_the_clients(zone: Zone) -> None:
