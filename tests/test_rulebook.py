@@ -17,6 +17,7 @@ from kproxy.plan.nftables.transaction import AddChain, AddSet, AddTable, Transac
 from kproxy.state.addresses import FAMILIES, Family
 from tests.lab import Namespace, Run
 from tests.netlink.netns import PrivateNetns
+from tests.plan.nftables.nft import readable
 from tests.rulebook import EXAMPLES, FILES, NFT_FILES, nft_rules_of, nft_skeleton, rules_of, skeleton
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def test_nft_takes_the_examples(family: Family) -> None:
     for name in NAMES:
         example = (EXAMPLES / name / NFT_FILES[family]).read_text(encoding="utf-8")
         with PrivateNetns() as netns:
-            netns.tool("nft", "-f", "-", stdin=nft_skeleton(family) + example)
+            netns.tool("nft", "-f", "-", stdin=readable(nft_skeleton(family)) + example)
             assert "shop/web:http" in netns.tool("nft", "list", "ruleset")
 
 
@@ -78,7 +79,7 @@ def test_base_nft_is_what_the_program_writes(family: Family) -> None:
     if family is Family.IPV6:
         text = re.sub(r"\bip\b(?! for ip)", "ip6", text)
     with PrivateNetns() as netns:
-        netns.tool("nft", "-f", "-", stdin=text)
+        netns.tool("nft", "-f", "-", stdin=readable(text))
         snapshot, listed = netns.run(lambda: _read(family)), netns.tool("nft", "list", "ruleset")
     assert snapshot is not None
     written, wanted = snapshot.table, base_table(family, options)
@@ -90,7 +91,7 @@ def test_base_nft_is_what_the_program_writes(family: Family) -> None:
     assert by_nft == {chain.name: chain for chain in wanted.chains}
     with PrivateNetns() as netns:
         netns.run(lambda: _write(wanted))
-        assert netns.tool("nft", "list", "ruleset") == listed
+        assert readable(netns.tool("nft", "list", "ruleset")) == readable(listed)
 
 
 def _write(table: Table) -> None:

@@ -50,9 +50,13 @@ class PrivateNetns:
 
     def tool(self, *command: str, stdin: str = "") -> str:
         """Run a program inside the namespace and return its output; it must succeed."""
-        done = self.run(lambda: subprocess.run(command, input=stdin, capture_output=True, text=True, check=False))
+        done = self.attempt(*command, stdin=stdin)
         assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
         return done.stdout
+
+    def attempt(self, *command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a program inside the namespace, whatever comes of it."""
+        return self.run(lambda: subprocess.run(command, input=stdin, capture_output=True, text=True, check=False))
 
     def conntrack(self, *lines: str) -> None:
         """Run lines of arguments of the conntrack tool ("-I -p udp ..."), all in one process."""

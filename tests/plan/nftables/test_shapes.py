@@ -20,6 +20,7 @@ from kproxy.plan.nftables.shapes import Learn, Shape, chains_of
 from kproxy.plan.nftables.text import render_table
 from kproxy.state.addresses import FAMILIES, Family
 from tests.netlink.netns import PrivateNetns
+from tests.plan.nftables.nft import readable
 
 if TYPE_CHECKING:
     from kproxy.plan.nftables.model import Snapshot
@@ -146,7 +147,7 @@ def test_nft_reads_the_words_as_the_same_expressions(family: Family, number: int
         chains |= {chain.name: chain for chain in chains_of(shape, family, options)}
     table = Table(family, base.name, base.sets, tuple(chains.values()), base.comment)
     with PrivateNetns() as netns:
-        netns.tool("nft", "-f", "-", stdin=render_table(table, {}))
+        netns.tool("nft", "-f", "-", stdin=readable(render_table(table, {})))
         snapshot = netns.run(lambda: _read(family))
     assert snapshot is not None
     compiled = {chain.name: chain for chain in snapshot.table.chains}
