@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help demo test uml lint unit lab bench rules setup packages test-packages clean
+.PHONY: help demo test uml lint unit lab bench rules setup packages test-packages bench-packages clean
 
 help:
 	@echo "make demo    a small cluster on this machine, with real traffic (root)"
@@ -31,7 +31,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: setup
+bench: bench-packages setup
 	$(BIN)/python -m bench
 
 rules: setup
@@ -76,6 +76,14 @@ test-packages: packages
 	test -z "$$missing" && exit 0; \
 	echo "installing what only tests need:$$missing"; \
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null && rm -f $(VENV)/.ready
+
+# What only the benchmarks need: a load of DNS queries.
+bench-packages: packages
+	@command -v dnsperf >/dev/null && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "installing what only benchmarks need: dnsperf"; \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq dnsperf >/dev/null; \
+	else echo "dnsperf is missing: the figures of DNS are left out" >&2; fi
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,4 +1,5 @@
-"""python -m bench: print the figures of the iptables mode; `python -m bench api`: those on a real API server.
+"""python -m bench: print the figures of the iptables mode; `python -m bench api`: those on a real API server;
+`python -m bench dns`: those of DNS.
 
 Needs root, for network namespaces of its own.
 """
@@ -6,6 +7,7 @@ Needs root, for network namespaces of its own.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -14,6 +16,8 @@ import click
 
 from bench import agent, api, loading, planning
 from bench.api_lab import ApiLab
+from bench.dns import run as dns
+from bench.dns.servers import coredns_program
 from bench.figures import show
 
 
@@ -63,6 +67,17 @@ def on_an_api_server(
             for mode in modes:
                 found = api.figures(lab, mode, runs, following=not no_changes, with_peer=not no_peer)
                 show(f"{services} Services x {endpoints} endpoints from a real API server, {runs} runs", found)
+
+
+@main.command("dns")
+@click.option("--services", type=int, default=10000, show_default=True)
+@click.option("--runs", type=int, default=5, show_default=True)
+@click.option("--seconds", type=int, default=5, show_default=True, help="of each run")
+def beside_coredns(services: int, runs: int, seconds: int) -> None:
+    """Measure DNS beside the real CoreDNS, on a real API server, by dnsperf."""
+    if shutil.which("dnsperf") is None or coredns_program() is None:
+        sys.exit("bench: this takes dnsperf and the real CoreDNS (`make bench-packages`, `python -m tests.peers`)")
+    dns.figures(services, runs, seconds)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,33 @@
-"""The headless Service got no rule: it is DNS's."""
+"""The headless Service got no rule: it is DNS's, and kproxy answers that too."""
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from examples.demo import looks, manifests, traffic
-from examples.demo.tables import HEADLESS_DATABASE
+from examples.demo.lookup import lookup
+from examples.demo.tables import HEADLESS_DATABASE, NODE_IPV4
 from tests.lab import FAMILIES
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from examples.demo.stage import Stage
     from examples.demo.view import View
 
 TO_DNS = "handed to DNS: shop/db (headless)"
 BEAT_S = 0.1
+DNS_WITHIN_S = 15.0
+DOMAIN = "shop.svc.cluster.local"
+NAMES = {
+    ("db", "A"): ["10.244.1.13", "10.244.2.13"],
+    ("db-0.db", "A"): ["10.244.1.13"],
+    ("db-1.db", "A"): ["10.244.2.13"],
+    ("db-2.db", "A"): ["no such name"],
+    ("_postgres._tcp.db", "SRV"): [f"db-{number}.db.{DOMAIN}:5432" for number in range(2)],
+}
+"""What is asked for (each below `DOMAIN`), and what DNS must say."""
 #: The database's own addresses, as a rule would match them or translate to them.
 ADDRESSES = tuple(f"{line.address}{end}" for line in HEADLESS_DATABASE for end in "/:")
 
@@ -33,10 +47,29 @@ def play(stage: Stage, view: View) -> None:
     view.lines(said, "dim")
     if not said:
         stage.count(0, [f"the log does not say `{TO_DNS}`"])
-    view.say("\nDNS gives clients the pods' own addresses, and they connect without any proxy:")
+    view.say("\nkproxy's DNS on node-a names the StatefulSet's pods. What the shopper is told:")
+    view.show(answers(stage))
+    view.say("\nIt connects to those addresses without any proxy:")
     with view.live(BEAT_S) as show:
         traffic.play(stage, HEADLESS_DATABASE, lambda tallies: show(looks.connections(tallies, "name")))
     view.pause(2.5)
+
+
+def answers(stage: Stage) -> Table:
+    """Ask for each name as a pod does, and return the table of answers; a wrong one is a problem of the demo."""
+    shopper = stage.cluster.namespaces["shopper"]
+
+    def asked(name: str, kind: str) -> list[str]:
+        return lookup(shopper, NODE_IPV4, f"{name}.{DOMAIN}", kind)
+
+    with contextlib.suppress(TimeoutError):
+        stage.interrupt.wait_for(lambda: asked(*next(iter(NAMES))) != ["no answer"], "DNS answers", DNS_WITHIN_S)
+    made = looks.table("name", "type", "answer", "")
+    for (name, kind), expected in NAMES.items():
+        found = asked(name, kind)
+        made.add_row(name, kind, "\n".join(found), "ok" if found == expected else "wrong")
+        stage.count(0, [] if found == expected else [f"DNS says {found} of {name}, not {expected}"])
+    return made
 
 
 def rule_counts(stage: Stage) -> dict[str, tuple[str, int, int]]:

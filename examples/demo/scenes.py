@@ -65,7 +65,7 @@ SCENES = (
     Scene("Who answers is a matter of policy", tuple(POLICIES), _connections(POLICIES, "Service")),
     Scene("The last local pod goes", ("local-traffic",), scene_local.play),
     Scene("Scaled up and down under traffic", ("web-ports",), scene_scaling.play),
-    Scene("The headless one gets no rule", ("headless-database",), scene_headless.play),
+    Scene("The headless one gets names, and no rule", ("headless-database",), scene_headless.play),
 )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from examples.demo import manifests, topology
+from examples.demo.tables import NODE_IPV4
 from tests.lab import FAMILIES, POD_CIDRS, Cluster
 from tests.lab.run import NETNS, scaled
 
@@ -28,6 +29,7 @@ AGENT_FLAGS = (
     "--conntrack-max-per-core=0",
     "--conntrack-tcp-timeout-established=0s",
     "--conntrack-tcp-timeout-close-wait=0s",
+    f"--dns-bind-address={NODE_IPV4}:53",
 )
 SAVE = {
     "ipv4": ("iptables-nft-save", "iptables-legacy-save"),

@@ -65,6 +65,7 @@ def test_from_beginning_to_end() -> None:
     assert "compared with those from before: unchanged." in out
     assert "handed to DNS: shop/db (headless)" in out
     assert re.search(r"^shop/db +None +0 +0$", out, re.MULTILINE)
+    assert re.search(r"^db-1\.db +A +10\.244\.2\.13 +ok$", out, re.MULTILINE)
     assert "Health check node port 30961: 200 before, 503 now." in out
     assert "lasted through all of it" in out
     assert "\x1b" not in out

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from kproxy.dns.kept import MOST_KINDS, KeptAnswers, Kind
+
+KIND = Kind(1, 0, 40, 60, dnssec_ok=False)
+
+
+def fill(kept: KeptAnswers, *names: bytes) -> None:
+    for name in names:
+        kept.put(name, b"reply to " + name, KIND, b"")
+
+
+def reply(kept: KeptAnswers, name: bytes) -> object:
+    found = kept.find(name)
+    return None if found is None else found[0]
+
+
+def test_what_is_in_use_outlives_what_is_asked_for_once() -> None:
+    kept = KeptAnswers(most=3)
+    fill(kept, b"often")
+    for round_ in range(20):
+        fill(kept, b"once %d" % round_)
+        assert reply(kept, b"often") == b"reply to often"
+        assert len(kept) <= 2 * 3
+    assert reply(kept, b"once 0") is None
+    assert reply(kept, b"once 19") is not None
+
+
+def test_brief_ones_go_and_the_others_stay() -> None:
+    kept = KeptAnswers(most=2)
+    kept.put(b"outside", b"1", KIND, b"", briefly=True)
+    fill(kept, b"a", b"b")  # the outside one is in the older generation now
+    kept.forget_brief()
+    assert [reply(kept, name) for name in (b"outside", b"a", b"b")] == [None, b"reply to a", b"reply to b"]
+
+
+def test_counts_survive_what_they_count() -> None:
+    kept = KeptAnswers()
+    fill(kept, b"a")
+    found = kept.find(b"a")
+    assert found is not None
+    found[1].times += 3
+    kept.forget()
+    assert kept.find(b"a") is None
+    assert kept.take_counts() == {KIND: 3}
+    assert kept.take_counts() == {}
+
+
+def test_kinds_are_bounded_and_nothing_goes_uncounted() -> None:
+    kept = KeptAnswers()
+    for size in range(MOST_KINDS + 500):
+        kept.count(KIND._replace(query_size=size)).times += 1
+    assert sum(kept.take_counts().values()) == MOST_KINDS + 500
+    kept.count(KIND).times += 1
+    assert kept.take_counts() == {KIND: 1}
