@@ -81,6 +81,16 @@ DNS_FLAGS = (
         "CIDRs of the cluster, in which unknown addresses have no name; elsewhere they are asked of the upstreams.",
         multiple=True,
     ),
+    Flag("dns-namespaces", COMMA_LIST, (), "The only namespaces that have names. Empty: all.", multiple=True),
+    Flag(
+        "dns-fallthrough",
+        COMMA_LIST,
+        (),
+        "Parts of the zone, as domains, in which names that do not exist are asked of the upstreams.",
+        multiple=True,
+    ),
+    Flag("dns-ignore-empty-service", BOOLEAN, False, "A ClusterIP Service without ready endpoints has no name."),
+    Flag("dns-no-endpoints", BOOLEAN, False, "No names of endpoints, and so no headless Services."),
     Flag(
         "dns-node-local",
         COMMA_LIST,

@@ -8,6 +8,7 @@ from typing import Final
 
 from kproxy.dns.names import absolute, reverse_zone
 from kproxy.errors import ConfigError
+from kproxy.state.labels import is_label
 
 POD_MODES: Final = ("disabled", "insecure", "verified")
 MAX_TTL: Final = 3600
@@ -37,7 +38,7 @@ class ZoneConfig:
     pods: str = "insecure"
     addresses: tuple[str, ...] = ()
     reverse: tuple[str, ...] = ()
-    namespaces: frozenset[str] = frozenset()
+    namespaces: tuple[str, ...] = ()
     ignore_empty_service: bool = False
     no_endpoints: bool = False
     fallthrough: tuple[str, ...] = ()
@@ -52,6 +53,9 @@ class ZoneConfig:
             raise ConfigError("dns.ttl", f"{self.ttl} is not in 0..{MAX_TTL} seconds")
         if self.pods not in POD_MODES:
             raise ConfigError("dns.pods", f"{self.pods!r} is not one of {', '.join(POD_MODES)}")
+        for text in self.namespaces:
+            if not is_label(text):
+                raise ConfigError("dns.namespaces", f"{text!r} is not the name of a namespace")
         for field, texts, parse in (
             ("dns.reverse", self.reverse, reverse_zone),
             ("dns.addresses", self.addresses, ipaddress.ip_address),

@@ -74,14 +74,14 @@ REVERSE_NETWORKS = ("10.244.0.0/16", "10.96.0.0/16", "fd00:77:30::/64")
 LISTENING = ("169.254.20.10", "fd00:20::10")
 
 CLUSTERS: dict[str, tuple[dict[str, Any], list[Change]]] = {
-    "shop": ({"namespaces": frozenset({"shop"})}, SHOP),
+    "shop": ({"namespaces": ("shop",)}, SHOP),
     "all": ({}, SHOP),
     "own": ({"addresses": ("10.244.9.9",)}, SHOP),
     "no_endpoints": ({"no_endpoints": True}, SHOP),
     "ignore_empty": ({"ignore_empty_service": True}, SHOP),
     "pods_verified": ({"pods": "verified"}, SHOP),
     "pods_disabled": ({"pods": "disabled"}, SHOP),
-    "reverse": ({"reverse": REVERSE_NETWORKS, "namespaces": frozenset({"shop"})}, REVERSE),
+    "reverse": ({"reverse": REVERSE_NETWORKS, "namespaces": ("shop",)}, REVERSE),
     "fallthrough": ({"fallthrough": (".",)}, SHOP),
     "fallthrough_svc": ({"fallthrough": ("svc.cluster.local",)}, SHOP),
 }

@@ -49,6 +49,8 @@ class DnsConfig:
             "--dns-intercept": [address.host for address in self.intercept],
             "--dns-upstream": [str(upstream) for upstream in self.upstreams],
             "--dns-reverse": list(self.zone.reverse),
+            "--dns-namespaces": list(self.zone.namespaces),
+            "--dns-fallthrough": list(self.zone.fallthrough),
         }
         values = {
             "--manifests": str(self.manifests or ""),
@@ -57,6 +59,8 @@ class DnsConfig:
             "--cluster-domain": self.zone.domain,
             "--dns-ttl": str(self.zone.ttl),
             "--dns-pods": self.zone.pods,
+            "--dns-ignore-empty-service": "true" if self.zone.ignore_empty_service else "",
+            "--dns-no-endpoints": "true" if self.zone.no_endpoints else "",
             "--dns-workers": str(self.workers),
             "--v": str(self.verbosity),
         } | {flag: ",".join(parts) for flag, parts in lists.items()}
@@ -169,6 +173,8 @@ def _zone(values: Mapping[str, Any], addresses: tuple[BindAddress, ...]) -> Zone
         "dns.ttl": "--dns-ttl",
         "dns.pods": "--dns-pods",
         "dns.reverse": "--dns-reverse",
+        "dns.namespaces": "--dns-namespaces",
+        "dns.fallthrough": "--dns-fallthrough",
     }
     try:
         return ZoneConfig(
@@ -177,6 +183,10 @@ def _zone(values: Mapping[str, Any], addresses: tuple[BindAddress, ...]) -> Zone
             pods=values.get("dns_pods") or "insecure",
             addresses=tuple(one.host for one in addresses if not one.all_addresses),
             reverse=tuple(values.get("dns_reverse") or ()),
+            namespaces=tuple(values.get("dns_namespaces") or ()),
+            fallthrough=tuple(values.get("dns_fallthrough") or ()),
+            ignore_empty_service=bool(values.get("dns_ignore_empty_service")),
+            no_endpoints=bool(values.get("dns_no_endpoints")),
         )
     except ConfigError as error:
         raise ConfigError(flags.get(error.field, error.field), error.reason, remedy=error.remedy) from None

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-KINDS: Final = ("Service", "EndpointSlice", "Endpoints", "Namespace")
+KINDS: Final = ("Service", "EndpointSlice", "Endpoints", "Namespace", "Pod")
 LOOK_S: Final = 1.0
 LEAD_S: Final = 2.0
 """How often it is seen whether queries are answered; the kernel waits for 5 s."""

@@ -1,7 +1,8 @@
 """A DNS server outside the cluster, for the forwarder: real sockets, written with dnspython. What it does is in names.
 
 `www.example.` and all that is not mentioned has 192.0.2.80; `big.` does not fit into a datagram; `silent.` gets no
-answer, `slow.` one after a moment; `fail.` is SERVFAIL, `none.` does not exist; `brief.` has a TTL of one second.
+answer, `slow.` one after a moment; `fail.` is SERVFAIL, `none.` does not exist; `brief.` has a TTL of one second;
+`target.` is 192.0.2.4, for 5 s.
 """
 
 from __future__ import annotations
@@ -113,6 +114,8 @@ class World:
                 ips = BIG
             case "brief":
                 ttl = 1
+            case "target":
+                ttl, ips = 5, ["192.0.2.4"]
         if question.rdtype == dns.rdatatype.A:
             reply.answer.append(dns.rrset.from_text(question.name, ttl, "IN", "A", *ips))
         return reply.to_wire(max_size=65535)
