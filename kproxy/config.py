@@ -47,6 +47,9 @@ class IpvsConfig:
     udp_timeout_s: int = 0
 
 
+COUNTERS = ("none", "services", "endpoints")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """Everything that was decided before the agent starts. Times are in seconds."""
@@ -57,6 +60,7 @@ class Config:
     master: str = ""
     proxy_mode: str = "iptables"
     iptables_variant: str = "auto"
+    connection_counters: str = "none"
     bind_address: str = ""
     healthz_bind_address: str = "0.0.0.0:10256"
     metrics_bind_address: str = "127.0.0.1:10249"
@@ -105,6 +109,7 @@ def build_config(values: Mapping[str, Any], names: Mapping[str, str] | None = No
         master=get("master", ""),
         proxy_mode=mode,
         iptables_variant=get("iptables_variant", "auto"),
+        connection_counters=take(lambda: _counters(get("connection_counters", "none")), ""),
         bind_address=take(lambda: _bind_address(get("bind_address", "")), ""),
         healthz_bind_address=take(lambda: _listen(values, "healthz", 10256), ""),
         metrics_bind_address=take(lambda: _listen(values, "metrics", 10249), ""),
@@ -234,6 +239,12 @@ def _node_name(override: str) -> str:
     if override and not name:
         raise ConfigError("--hostname-override", "is blank", remedy="give the node's name, or leave the flag out")
     return name or socket.gethostname().strip().lower()
+
+
+def _counters(value: str) -> str:
+    if value not in COUNTERS:
+        raise ConfigError("--connection-counters", f"{value!r} is none of {', '.join(COUNTERS)}")
+    return value
 
 
 def _mode(mode: str) -> str:

@@ -56,6 +56,7 @@ def _iptables() -> Mode:
 def _nftables() -> Mode:
     from kproxy.dataplane import leftovers
     from kproxy.dataplane.nftables import ruleset_for, start
+    from kproxy.dataplane.nftables.counters import ConnectionCounters
     from kproxy.dataplane.nftables.drift import TableDrift
     from kproxy.dataplane.nftables.proxier import NftablesProxier
 
@@ -63,9 +64,16 @@ def _nftables() -> Mode:
         watches = [proxier.watch for proxier in proxiers if isinstance(proxier, NftablesProxier)]
         return next((TableDrift(watch) for watch in watches if watch is not None), None)
 
+    def connect(proxiers: Sequence[Proxier], metrics: Metrics) -> None:
+        counting = [proxier for proxier in proxiers if isinstance(proxier, NftablesProxier) and proxier.counts_services]
+        if counting:
+            families = [proxier.family for proxier in counting]
+            endpoints = any(proxier.counts_endpoints for proxier in counting)
+            metrics.connections.read = ConnectionCounters(families, endpoints=endpoints).read
+
     take_over = partial(leftovers.remove_leftovers, "nftables")
     render = ruleset_for.render_nftables
-    return Mode(start.start_nftables, start.set_sysctls, render, _nothing_to_count, take_over, drift)
+    return Mode(start.start_nftables, start.set_sysctls, render, connect, take_over, drift)
 
 
 def _nothing_to_count(proxiers: Sequence[Proxier], metrics: Metrics) -> None:

@@ -42,6 +42,12 @@ PROXY_FLAGS = (
         "auto",
         "Which iptables to use; auto takes the one that the kubelet uses on this node.",
     ),
+    Flag(
+        "connection-counters",
+        click.Choice(["none", "services", "endpoints"]),
+        "none",
+        "Count new connections, as metrics: by Service port, or by endpoint as well (nftables mode).",
+    ),
 )
 
 SOURCE_FLAGS = (

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 import kproxy
+from kproxy.metrics.connections import ConnectionCounter
 from kproxy.metrics.exposition import exposition
 from kproxy.metrics.family import FamilyMetrics, SyncKind, Table, TrafficPolicy
 from kproxy.metrics.kernel_counter import KernelCounter
@@ -116,6 +117,7 @@ class Metrics:
         )
 
     def _add_kernel_counters(self) -> None:
+        self.connections = ConnectionCounter(self.registry)
         self.ct_state_invalid_dropped_packets = KernelCounter(
             "kubeproxy_iptables_ct_state_invalid_dropped_packets_total",
             "Packets dropped because conntrack holds them for invalid",

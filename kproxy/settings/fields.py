@@ -114,6 +114,7 @@ KUBE_PROXY_FIELDS = (
 KPROXY_FIELDS = (
     Field("manifests", "manifests", Kind.TEXT),
     Field("iptables.variant", "iptables_variant", Kind.TEXT),
+    Field("nftables.connectionCounters", "connection_counters", Kind.TEXT),
     Field("dns.bindAddresses", "dns_bind_address", Kind.TEXTS),
     Field("dns.clusterDomain", "cluster_domain", Kind.TEXT),
     Field("dns.upstreams", "dns_upstream", Kind.TEXTS),

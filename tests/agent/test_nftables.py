@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from socket import AF_INET, SOCK_DGRAM
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from bench.kube_proxy_shape import restore_text
 from tests.agent.one_node import FLAGS, OneNode, one_node, web
 from tests.lab.agent import eventually
-from tests.lab.manifests import Port, service
+from tests.lab.manifests import Endpoint, Object, Port, endpoint_slice, service
 
 if TYPE_CHECKING:
     from tests.lab import Agent
@@ -216,3 +217,46 @@ def test_an_ordinary_service_port_of_sctp_is_served() -> None:
         with agent(node) as running:
             running.wait_ready()
             assert "10.96.0.30 . sctp . 3868" in listing(node)
+
+
+def send(node: OneNode, address: str, port: int, times: int) -> None:
+    """So many datagrams, each from another port: new connections."""
+    for _ in range(times):
+        with node.namespace.socket(AF_INET, SOCK_DGRAM) as sock:
+            sock.sendto(b"", (address, port))
+
+
+def test_connections_are_counted_by_service_port_and_endpoint() -> None:
+    port = Port("dns", "udp", 53, 5353)
+    with one_node() as node:
+        node.namespace.run("ip", "route", "add", "10.0.0.0/8", "dev", "lo")
+        node.manifests.write("dns", udp_service(port, ("10.244.1.10", "10.244.1.11")))
+        with agent(node, "--connection-counters", "endpoints") as running:
+            running.wait_ready()
+            send(node, "10.96.0.53", 53, 30)
+            labels = {"namespace": "lab", "service": "dns", "port_name": "dns"}
+            assert running.metric("kproxy_service_connections_total", **labels) == 30
+            each = [endpoint_connections(running, labels, f"10.244.1.{last}:5353") for last in (10, 11)]
+            assert sum(each) == 30
+            assert all(each)
+            # An endpoint that stays keeps its count when the other one leaves.
+            node.manifests.write("dns", udp_service(port, ("10.244.1.11",)))
+            eventually(lambda: "10.244.1.10" not in listing(node), "the endpoint is gone")
+            send(node, "10.96.0.53", 53, 5)
+            assert endpoint_connections(running, labels, "10.244.1.11:5353") == each[1] + 5
+            assert running.metric("kproxy_endpoint_connections_total", endpoint="10.244.1.10:5353") is None
+            assert running.metric("kproxy_service_connections_total", **labels) == 35
+            # The table of a run without counters is another one.
+        with agent(node) as running:
+            running.wait_ready()
+            assert "counter" not in listing(node)
+            assert running.metric("kproxy_service_connections_total", **labels) is None
+
+
+def endpoint_connections(running: Agent, labels: dict[str, str], endpoint: str) -> float:
+    return running.metric("kproxy_endpoint_connections_total", **labels, endpoint=endpoint) or 0
+
+
+def udp_service(port: Port, endpoints: tuple[str, ...]) -> list[Object]:
+    ready = [Endpoint(ip, node="node-b") for ip in endpoints]
+    return [service("dns", [port], ["10.96.0.53"]), endpoint_slice("dns", "ipv4", [port], ready)]

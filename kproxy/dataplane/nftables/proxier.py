@@ -58,6 +58,8 @@ class NftablesProxier:
         self.refused: dict[str, ObjectError] = {}
         self.unsupported = dict(unsupported or {})
         self.watch = watch
+        self.counts_services = config.connection_counters != "none"
+        self.counts_endpoints = config.connection_counters == "endpoints"
         self._config = config
         self._netlink: NetlinkSocket | None = None
         self._in_step = False

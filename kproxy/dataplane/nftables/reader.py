@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,10 @@ from kproxy.netlink.nftables.listing import (
 from kproxy.plan.nftables.model import FAMILY_WORDS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kproxy.netlink.exchange import Request
+    from kproxy.netlink.message import Message
     from kproxy.netlink.socket import NetlinkSocket
     from kproxy.plan.nftables.model import SetSpec, Snapshot
     from kproxy.state.addresses import Family
@@ -81,6 +86,22 @@ def read_set(socket: NetlinkSocket, family: Family, table: str, spec: SetSpec) -
     return found
 
 
-def read_set_counters(socket: NetlinkSocket, family: Family, table: str, spec: SetSpec) -> dict[bytes, tuple[int, int]]:
-    """Return (packets, bytes) by key for a set whose elements count. Raises `KernelError`."""
-    return read_counters(spec, socket.dump(elements_request(family, table, spec)))
+def read_counted(socket: NetlinkSocket, family: Family, table: str, spec: SetSpec) -> dict[bytes, tuple[bytes, int]]:
+    """Return, by key, value and packets of the elements of a set that counts; none where there is no such set.
+
+    An element that comes or goes meanwhile may be missing. Raises `KernelError`.
+    """
+    try:
+        messages = list(_patiently(socket, elements_request(family, table, spec)))
+    except NetlinkRefused as refusal:
+        if refusal.code == errno.ENOENT:
+            return {}
+        raise
+    values, counters = read_elements(spec, messages), read_counters(spec, messages)
+    return {key: (value, counters.get(key, (0, 0))[0]) for key, value in values.items()}
+
+
+def _patiently(socket: NetlinkSocket, request: Request) -> Iterator[Message]:
+    """Yield what is listed, though it may have changed meanwhile."""
+    with contextlib.suppress(DumpInterrupted):
+        yield from socket.dump(request)

@@ -35,6 +35,8 @@ def options_for(
             mark=1 << config.masquerade_bit,
             all_node_port_ips=everywhere,
             service_cidrs=service_cidrs,
+            count_services=config.connection_counters != "none",
+            count_endpoints=config.connection_counters == "endpoints",
         ),
         node_ip=node.ips[family],
         node_port_ips=tuple(ip for ip in serving if not (ip.startswith("127.") or ip == "::1")),

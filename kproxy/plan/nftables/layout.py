@@ -62,6 +62,7 @@ class LayoutOptions(msgspec.Struct, frozen=True):
 
     `mark` asks for masquerading. `all_node_port_ips`: every local address but loopback serves node ports; otherwise
     those in the set `nodeport-ips` do. In `service_cidrs` of the family, an address without a Service is nobody's.
+    `count_services`, `count_endpoints`: each frontend, and each endpoint of it, counts its new connections.
     """
 
     local: LocalTraffic = LocalTraffic()
@@ -69,6 +70,11 @@ class LayoutOptions(msgspec.Struct, frozen=True):
     mark: int = 0x4000
     all_node_port_ips: bool = False
     service_cidrs: tuple[str, ...] = ()
+    count_services: bool = False
+    count_endpoints: bool = False
+
+
+_PLAIN = LayoutOptions()
 
 
 def filter_sets(family: Family) -> tuple[SetSpec, ...]:
@@ -86,16 +92,16 @@ def filter_sets(family: Family) -> tuple[SetSpec, ...]:
     )
 
 
-def nat_sets(family: Family) -> tuple[SetSpec, ...]:
+def nat_sets(family: Family, options: LayoutOptions = _PLAIN) -> tuple[SetSpec, ...]:
     """Return the sets of the translation."""
     source, destination = source_field(family), destination_field(family)
     service, node_port, endpoint = (destination, L4PROTO, TH_DPORT), (L4PROTO, TH_DPORT), (destination, TH_DPORT)
     pin = (source, *service)
     return (
-        SetSpec(SERVICES, service, VERDICTS),
-        SetSpec(NODE_PORTS, node_port, VERDICTS),
-        SetSpec(ENDPOINTS, (*service, SLOT), endpoint),
-        SetSpec(NODE_PORT_ENDPOINTS, (*node_port, SLOT), endpoint),
+        SetSpec(SERVICES, service, VERDICTS, counter=options.count_services),
+        SetSpec(NODE_PORTS, node_port, VERDICTS, counter=options.count_services),
+        SetSpec(ENDPOINTS, (*service, SLOT), endpoint, counter=options.count_endpoints),
+        SetSpec(NODE_PORT_ENDPOINTS, (*node_port, SLOT), endpoint, counter=options.count_endpoints),
         SetSpec(AFFINITY, pin, endpoint, dynamic=True, timeout_ms=0, size=MAX_PINS),
         SetSpec(AFFINITY_SERVICES, service, VERDICTS),
         SetSpec(AFFINITY_NODE_PORTS, node_port, VERDICTS),
@@ -195,7 +201,7 @@ def base_table(family: Family, options: LayoutOptions) -> Table:
         family,
         TABLE,
         comment=LAYOUT,
-        sets=(*filter_sets(family), *nat_sets(family)),
+        sets=(*filter_sets(family), *nat_sets(family, options)),
         chains=(*filter_chains(family, options), *nat_chains(family, options)),
     )
 

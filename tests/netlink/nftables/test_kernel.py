@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kproxy.dataplane.nftables.reader import read_set, read_set_counters, read_table
+from kproxy.dataplane.nftables.reader import read_counted, read_set, read_table
 from kproxy.dataplane.nftables.writer import commit
 from kproxy.netlink.nftables.faults import GenerationClash, TransactionRefused
 from kproxy.netlink.socket import NetlinkSocket
@@ -83,8 +83,8 @@ class Kernel:
     def read_set(self, family: Family, spec: SetSpec) -> dict[bytes, bytes]:
         return self._netns.run(lambda: read_set(self._socket, family, "kproxy", spec))
 
-    def counters(self, family: Family, spec: SetSpec) -> dict[bytes, tuple[int, int]]:
-        return self._netns.run(lambda: read_set_counters(self._socket, family, "kproxy", spec))
+    def counters(self, family: Family, spec: SetSpec) -> dict[bytes, tuple[bytes, int]]:
+        return self._netns.run(lambda: read_counted(self._socket, family, "kproxy", spec))
 
     def close(self) -> None:
         self._socket.close()
@@ -330,7 +330,7 @@ def test_counters_count(netns: PrivateNetns, kernel: Kernel) -> None:
         "[s.sendto(b'x' * 72, ('127.0.0.1', 9)) for _ in range(3)]",
     )
     assert kernel.counters(family, counted) == {
-        key(ip("127.0.0.1"), port(9)): (3, 300),
-        key(ip("127.0.0.1"), port(10)): (0, 0),
+        key(ip("127.0.0.1"), port(9)): (b"accept\0commented", 3),
+        key(ip("127.0.0.1"), port(10)): (b"accept\0commented", 0),
     }
     assert kernel.read(family).elements == {"counted": frontends}
