@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from bench import agent, api, loading, planning
+from bench import agent, api, ipvs, loading, planning
 from bench.api_lab import ApiLab
 from bench.dns import run as dns
 from bench.dns.servers import coredns_program
@@ -49,6 +49,14 @@ def main(
                     if "agent" in wanted:
                         found = agent.figures(services, runs, variant, form, Path(directory))
                         show(f"{title}: the agent", found)
+
+
+@main.command("ipvs")
+@click.option("--services", type=int, default=10000, show_default=True)
+@click.option("--runs", type=int, default=3, show_default=True)
+def by_ipvs(services: int, runs: int) -> None:
+    """Measure IPVS mode beside ipvsadm, in User-Mode Linux where this kernel has no IPVS."""
+    sys.exit(ipvs.main(services, runs))
 
 
 @main.command("api")
