@@ -69,6 +69,7 @@ test-packages: packages
 	@test "$$(id -u)" = 0 && command -v apt-get >/dev/null || exit 0; \
 	missing=""; command -v gcc >/dev/null || missing="$$missing gcc"; command -v sysctl >/dev/null || missing="$$missing procps"; \
 	command -v openssl >/dev/null || missing="$$missing openssl"; command -v ipvsadm >/dev/null || missing="$$missing ipvsadm"; \
+	command -v ipset >/dev/null || missing="$$missing ipset"; \
 	command -v debootstrap >/dev/null || missing="$$missing debootstrap"; \
 	command -v systemd-nspawn >/dev/null || missing="$$missing systemd-container"; \
 	$(PYTHON) -c 'import sysconfig, os, sys; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' \

@@ -12,13 +12,29 @@ from kproxy.dataplane.iptables.binaries import VARIANTS, find_binaries
 from kproxy.dataplane.nftables.reader import read_table
 from kproxy.dataplane.nftables.writer import commit
 from kproxy.netlink.socket import NetlinkSocket
+from kproxy.plan.ipvs.filter import IPVS
 from kproxy.plan.nftables.layout import TABLE, LayoutOptions, base_table
 from kproxy.plan.nftables.transaction import AddChain, AddSet, AddTable, Transaction
 from kproxy.state.addresses import FAMILIES, Family
 from tests.lab import Namespace, Run
 from tests.netlink.netns import PrivateNetns
 from tests.plan.nftables.nft import readable
-from tests.rulebook import EXAMPLES, FILES, NFT_FILES, nft_rules_of, nft_skeleton, rules_of, skeleton
+from tests.rulebook import (
+    BASE_HEADER,
+    EXAMPLES,
+    FILES,
+    IPVS_BASE,
+    IPVS_FILES,
+    NFT_FILES,
+    SERVER_FILES,
+    ipvs_rules_of,
+    nft_rules_of,
+    nft_skeleton,
+    rules_of,
+    servers_of,
+    skeleton,
+)
+from tests.uml.needs import needs_ipvs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,6 +84,41 @@ def test_nft_takes_the_examples(family: Family) -> None:
         with PrivateNetns() as netns:
             netns.tool("nft", "-f", "-", stdin=readable(nft_skeleton(family)) + example)
             assert "shop/web:http" in netns.tool("nft", "list", "ruleset")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("name", NAMES)
+def test_ipvs_example_is_what_the_program_makes(name: str, family: Family) -> None:
+    for file, make in ((SERVER_FILES[family], servers_of), (IPVS_FILES[family], ipvs_rules_of)):
+        written = (EXAMPLES / name / file).read_text(encoding="utf-8")
+        assert written == make(EXAMPLES / name, family), "run `make rules` and look at the difference"
+
+
+def test_the_ipvs_table_is_what_the_program_makes() -> None:
+    written = IPVS_BASE.read_text(encoding="utf-8")
+    assert written == BASE_HEADER + nft_skeleton(Family.IPV4, IPVS), "run `make rules` and look at the difference"
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("family", FAMILIES)
+def test_nft_takes_the_ipvs_examples(family: Family) -> None:
+    for name in NAMES:
+        example = (EXAMPLES / name / IPVS_FILES[family]).read_text(encoding="utf-8")
+        with PrivateNetns() as netns:
+            netns.tool("nft", "-f", "-", stdin=nft_skeleton(family, IPVS) + example)
+            assert "hook output priority -99" in netns.tool("nft", "list", "ruleset")
+
+
+@pytest.mark.root
+@pytest.mark.uml
+@needs_ipvs
+@pytest.mark.parametrize("family", FAMILIES)
+def test_ipvsadm_takes_the_examples(family: Family) -> None:
+    for name in NAMES:
+        example = (EXAMPLES / name / SERVER_FILES[family]).read_text(encoding="utf-8")
+        with PrivateNetns() as netns:
+            netns.tool("ipvsadm", "-R", stdin=example)
+            assert sorted(netns.tool("ipvsadm", "-Sn").splitlines()) == sorted(example.splitlines())
 
 
 @pytest.mark.root

@@ -139,7 +139,7 @@ class Ipvs(Nftables):
 
     letter = "v"
     name = "ipvs"
-    arguments = ("--proxy-mode=ipvs", f"--ipvs-sync-period={SYNC_PERIOD_S}s")
+    arguments: tuple[str, ...] = ("--proxy-mode=ipvs", f"--ipvs-sync-period={SYNC_PERIOD_S}s")
 
     def reset(self, node: Namespace) -> None:
         super().reset(node)

@@ -87,6 +87,10 @@ def make_probe(
     """
     address, port = target_address(cluster, place, target, family)
     bound = source_address(cluster, place, source, family)
+    if protocol == "sctp" and bound is None:
+        # Unbound it would tell the server of all its addresses, and what the server then sends to one that no NAT knows
+        # ends the association.
+        bound = cluster.address(SOURCE_HOST[source], family)
     if not expected.answered:
         refused_within = SCTP_REFUSED_WITHIN_S if protocol == "sctp" else REFUSED_WITHIN_S
         timeout = DROPPED_AFTER_S if expected.kind.name == "DROPPED" else refused_within
