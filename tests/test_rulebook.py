@@ -105,7 +105,7 @@ def test_nft_takes_the_ipvs_examples(family: Family) -> None:
     for name in NAMES:
         example = (EXAMPLES / name / IPVS_FILES[family]).read_text(encoding="utf-8")
         with PrivateNetns() as netns:
-            netns.tool("nft", "-f", "-", stdin=nft_skeleton(family, IPVS) + example)
+            netns.tool("nft", "-f", "-", stdin=readable(nft_skeleton(family, IPVS)) + example)
             assert "hook output priority -99" in netns.tool("nft", "list", "ruleset")
 
 
