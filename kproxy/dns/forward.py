@@ -56,7 +56,7 @@ class Forward:
         tail = opt(query, 0, reason)
         writer = Writer(query, len(tail))
         for rrset in self._chain:
-            writer.put_rrset(0, rrset, b"")
+            writer.put_rrset(rrset, b"")
         for section, records in enumerate((response.answer, response.authority, response.additional)):
             for record in records:
                 writer.put_record(section, record, max(0, record.ttl - age) if ttl is None else ttl)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from kproxy.dns.codes import ANY, HINFO, NOERROR, NXDOMAIN, SERVFAIL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 ANY_TTL = 8482
 MINIMAL_HINFO = b"\x07RFC8482\x00"
@@ -13,12 +16,12 @@ MINIMAL_HINFO = b"\x07RFC8482\x00"
 class RRset:
     """Records of one owner and type, each once.
 
-    `owner` b"" is the name asked. With `relative`, the data (and an owner that is not b"") ends where the zone's
-    name follows, as the question spells it. `turn` counts how often it was handed out in turn; whoever writes
-    messages keeps it.
+    `owner` b"" is the name asked. With `relative`, the data ends where the zone's name follows, as the question spells
+    it. `size` is how long all data is. `turn` is the record to begin with when not all fit, or it is their turn;
+    whoever writes messages keeps it.
     """
 
-    __slots__ = ("owner", "rdata", "relative", "ttl", "turn", "type")
+    __slots__ = ("_size", "owner", "rdata", "relative", "ttl", "turn", "type")
 
     def __init__(
         self, kind: int, ttl: int, rdata: tuple[bytes, ...], owner: bytes = b"", *, relative: bool = False
@@ -29,6 +32,14 @@ class RRset:
         self.owner = owner
         self.relative = relative
         self.turn = 0
+        self._size = 0
+
+    @property
+    def size(self) -> int:
+        """Length of all data in octets."""
+        if not self._size:
+            self._size = sum(map(len, self.rdata))
+        return self._size
 
     def __repr__(self) -> str:
         return f"RRset({self.type}, {self.ttl}, {self.rdata!r}, {self.owner!r}, relative={self.relative})"
@@ -41,17 +52,21 @@ class Authority(NamedTuple):
     labels: int
 
 
+_NO_GLUE: Mapping[bytes, Iterable[bytes]] = {}
+
+
 class Answer(NamedTuple):
     """The answer to a question.
 
-    A `negative` one carries the SOA of `zone`; its answer records, if any, are CNAMEs that lead to nothing. `pursue`
-    is a name outside at which a chain of CNAMEs leaves the zone: what it has is the rest of the answer.
+    `glue` are the addresses of names that the answer leads to; the names are relative to the zone. `pursue` is a name
+    outside at which a chain of CNAMEs leaves the zone: what it has is the rest of the answer. A `negative` one carries
+    the SOA of `zone`; its answer records, if any, are CNAMEs that lead to nothing.
     """
 
     zone: Authority
     rcode: int = NOERROR
     answer: tuple[RRset, ...] = ()
-    additional: tuple[RRset, ...] = ()
+    glue: Mapping[bytes, Iterable[bytes]] = _NO_GLUE
     pursue: bytes = b""
     negative: bool = False
 

@@ -17,7 +17,7 @@ from kproxy.dns.codes import AA, AAAA, CD, CNAME, NS, QR, RA, RD, SERVFAIL, SOA,
 from kproxy.dns.query import opt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from kproxy.dns.query import Query
     from kproxy.dns.records import Answer, RRset
@@ -87,7 +87,7 @@ def write(query: Query, answer: Answer, serial: int, ttl: int, *, recursion: boo
     """
     flags = QR | AA | (query.flags & (RD | CD)) | (RA if recursion else 0) | answer.rcode
     tail = opt(query, 0, NOT_READY if answer.rcode == SERVFAIL else None)
-    if len(answer.answer) == 1 and not answer.negative and not answer.additional:
+    if len(answer.answer) == 1 and not answer.negative and not answer.glue:
         rrset = answer.answer[0]
         if rrset.type in (A, AAAA) and len(rrset.rdata) > 1:
             return _turning(query, rrset, flags, tail), True
@@ -97,13 +97,13 @@ def write(query: Query, answer: Answer, serial: int, ttl: int, *, recursion: boo
     soa_ttl = min(ttl, 300)
     for rrset in answer.answer:
         if rrset.type == SOA:
-            writer.put(0, [_QUESTION + _soa(pointer, serial, soa_ttl, ttl)])
+            writer.put(0, _QUESTION + _soa(pointer, serial, soa_ttl, ttl))
         else:
-            writer.put_rrset(0, rrset, zone)
+            writer.put_rrset(rrset, zone)
     if answer.negative:
-        writer.put(1, [pointer + _soa(pointer, serial, soa_ttl, ttl)])
-    for rrset in answer.additional:
-        writer.put_rrset(2, rrset, zone)
+        writer.put(1, pointer + _soa(pointer, serial, soa_ttl, ttl))
+    if answer.glue and not writer.truncated:
+        writer.put_glue(answer.glue, answer.answer[-1].ttl, zone)
     return writer.message(flags, tail), not writer.turned
 
 
@@ -121,54 +121,61 @@ class Writer:
         self.truncated = False
         self.turned = False
 
-    def put(self, section: int, records: Iterable[bytes]) -> None:
-        """Write whole records to a section: 0 answer, 1 authority, 2 additional."""
-        for record in records:
-            if not self._fits(section, len(record)):
-                return
-            self._parts.append(record)
-            self._at += len(record)
-            self._counts[section] += 1
+    def put(self, section: int, record: bytes) -> bool:
+        """Write a whole record to a section (0 answer, 1 authority, 2 additional); tell whether it fits."""
+        size = len(record)
+        if self.truncated or self._at + size > self._room:
+            # Glue is a courtesy; an answer without it is whole.
+            self.truncated |= section < 2
+            return False
+        self._parts.append(record)
+        self._at += size
+        self._counts[section] += 1
+        return True
 
-    def put_rrset(self, section: int, rrset: RRset, zone: bytes) -> None:
-        """Write a record set. `zone` is the zone's name as the question spells it."""
-        owner = self._owner(rrset, zone)
+    def put_rrset(self, rrset: RRset, zone: bytes) -> None:
+        """Write a record set to the answer section. `zone` is the zone's name as the question spells it."""
+        offset = self._offsets.get(rrset.owner.lower()) if rrset.owner else 12
+        owner = rrset.owner if offset is None else (0xC000 | offset).to_bytes(2)
         suffix = zone if rrset.relative else b""
-        relative_data = suffix if rrset.type not in (A, AAAA) else b""
-        name_at = 6 if rrset.type == SRV else 0
+        name_at = len(owner) + 10 + (6 if rrset.type == SRV else 0)
         rdata = rrset.rdata
-        size = len(owner) + 10 + len(relative_data)
-        whole = size * len(rdata) + sum(map(len, rdata))
-        if section == 0 and len(rdata) > 1 and self._at + whole > self._room:
-            fitting = (self._room - self._at) * len(rdata) // whole
+        whole = (len(owner) + 10 + len(suffix)) * len(rdata) + rrset.size
+        if len(rdata) > 1 and self._at + whole > self._room:
+            fitting = max(0, self._room - self._at) * len(rdata) // whole
             turn = next_turn(rrset, turn_step(len(rdata), fitting))
             rdata = rdata[turn:] + rdata[:turn]
             self.turned = True
         for data in rdata:
-            if not self._fits(section, size + len(data)):
+            at = self._at
+            head = owner + _FIXED.pack(rrset.type, 1, rrset.ttl, len(data) + len(suffix))
+            if not self.put(0, head + data + suffix):
                 return
             if rrset.type in _WITH_TARGET:
-                self._note(data[name_at:].lower(), self._at + len(owner) + 10 + name_at)
-            record = owner + _FIXED.pack(rrset.type, 1, rrset.ttl, len(data) + len(relative_data)) + data
-            self._parts.append(record + relative_data)
-            self._at += size + len(data)
-            self._counts[section] += 1
+                self._note(data[name_at - len(head) :].lower(), at + name_at)
+
+    def put_glue(self, glue: Mapping[bytes, Iterable[bytes]], ttl: int, zone: bytes) -> None:
+        """Write the addresses of names that are relative to the zone to the additional section."""
+        for name, addresses in glue.items():
+            offset = self._offsets.get(name.lower())
+            owner = name + zone if offset is None else (0xC000 | offset).to_bytes(2)
+            for address in addresses:
+                head = _FIXED.pack(A if len(address) == 4 else AAAA, 1, ttl, len(address))
+                if not self.put(2, owner + head + address):
+                    return
 
     def put_record(self, section: int, record: Record, ttl: int) -> None:
         """Write one record of somebody else's."""
         key = record.owner.lower()
-        offset = 12 if key == self._key else self._offsets.get(key)
+        at, offset = self._at, 12 if key == self._key else self._offsets.get(key)
         owner = record.owner if offset is None else (0xC000 | offset).to_bytes(2)
-        size = len(owner) + 10 + len(record.rdata)
-        if not self._fits(section, size):
+        head = owner + _FIXED.pack(record.type, record.rrclass, ttl, len(record.rdata))
+        if not self.put(section, head + record.rdata):
             return
-        if offset is None and self._at < 0x4000:
-            self._offsets[key] = self._at
-        self._parts.append(owner + _FIXED.pack(record.type, record.rrclass, ttl, len(record.rdata)) + record.rdata)
+        if offset is None:
+            self._note(key, at)
         if record.type == CNAME:
-            self._note(record.rdata.lower(), self._at + len(owner) + 10)
-        self._at += size
-        self._counts[section] += 1
+            self._note(record.rdata.lower(), at + len(head))
 
     def message(self, flags: int, tail: bytes) -> bytes:
         """Return all of it but the id; `tail` is the OPT record for which room was reserved."""
@@ -178,28 +185,10 @@ class Writer:
         head = _COUNTS.pack(flags, 1, an, ns, ar + bool(tail))
         return b"".join([head, self._question, *self._parts, tail])
 
-    def _fits(self, section: int, size: int) -> bool:
-        if self.truncated:
-            return False
-        if self._at + size <= self._room:
-            return True
-        # Glue is a courtesy; an answer without it is whole.
-        if section < 2:
-            self.truncated = True
-        return False
-
     def _note(self, name: bytes, offset: int) -> None:
         """Remember where a name stands, if a pointer can reach it."""
         if offset < 0x4000:
             self._offsets.setdefault(name, offset)
-
-    def _owner(self, rrset: RRset, zone: bytes) -> bytes:
-        if not rrset.owner:
-            return _QUESTION
-        offset = self._offsets.get(rrset.owner.lower())
-        if offset is not None:
-            return (0xC000 | offset).to_bytes(2)
-        return rrset.owner + zone if rrset.relative else rrset.owner
 
 
 _WITH_TARGET = (NS, CNAME, SRV)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kproxy.dns.codes import AAAA, SRV, A
-from kproxy.dns.names import relative
+from kproxy.dns.names import MAX_NAME, relative
 from kproxy.dns.records import Answer, RRset, no_data, no_name
 
 if TYPE_CHECKING:
@@ -83,14 +83,16 @@ class ServiceAnswers:
         """Return the names (wire form) that the owners of an address have."""
         services = self._holdings.services_at(address)
         if services:
-            return (min(services) + _SVC + self._authority.name,)
+            name = min(services) + _SVC + self._authority.name
+            return (name,) if len(name) <= MAX_NAME else ()
         found = {
             relative(slice_.name_at(index)) + slice_.service
             for slice_ in self._holdings.endpoints_at(address)
             for index, one in enumerate(slice_.addresses)
             if one == address
         }
-        return tuple(name + _SVC + self._authority.name for name in sorted(found))
+        names = [name + _SVC + self._authority.name for name in sorted(found)]
+        return tuple(name for name in names if len(name) <= MAX_NAME)
 
     def name_servers(self, addresses: Iterable[bytes]) -> dict[bytes, tuple[bytes, ...]]:
         """Return the Services that the server itself stands behind: names, relative to the zone, and addresses."""
@@ -108,13 +110,6 @@ class ServiceAnswers:
                     found[key + _SVC] = service.addresses
         return found
 
-    def glue(self, owner: bytes, addresses: Iterable[bytes]) -> Iterator[RRset]:
-        """Yield the address records of a name that is relative to the zone."""
-        for kind, size in _SIZE.items():
-            rdata = tuple(dict.fromkeys(address for address in addresses if len(address) == size))
-            if rdata:
-                yield RRset(kind, self._config.ttl, rdata, owner, relative=True)
-
     def _cluster(self, key: bytes, service: ServiceRecord, ports: Sequence[Port], qtype: int) -> Answer:
         if qtype != SRV:
             return self._of_addresses(service.addresses, qtype)
@@ -126,7 +121,7 @@ class ServiceAnswers:
         return Answer(
             self._authority,
             answer=(RRset(SRV, self._config.ttl, rdata, relative=True),),
-            additional=tuple(self.glue(target, service.addresses)),
+            glue={target: service.addresses},
         )
 
     def _headless(self, key: bytes, wanted: tuple[bytes, bytes] | None, qtype: int) -> Answer:
@@ -156,22 +151,23 @@ class ServiceAnswers:
 
     def _srv(self, key: bytes, found: Iterable[tuple[bytes, bytes, Port]]) -> Answer:
         """Return SRV records for (label, address, port) triples, each once."""
-        triples = list(dict.fromkeys(found))
-        if not triples:
-            return no_data(self._authority)
-        weight = max(1, 100 // len(triples))
         suffix = key + _SVC
         targets: dict[bytes, dict[bytes, None]] = {}
-        rdata: dict[bytes, None] = {}
-        for label, address, (_, _, number) in triples:
-            target = relative(label) + suffix
-            targets.setdefault(target, {})[address] = None
-            rdata[_srv_data(weight, number, target)] = None
-        return Answer(
-            self._authority,
-            answer=(RRset(SRV, self._config.ttl, tuple(rdata), relative=True),),
-            additional=tuple(rrset for target, owned in targets.items() for rrset in self.glue(target, owned)),
-        )
+        candidates: set[tuple[bytes, bytes, Port]] = set()
+        numbers: dict[tuple[bytes, int], None] = {}
+        longest = MAX_NAME - len(self._authority.name)
+        for candidate in found:
+            label, address, port = candidate
+            target = b"%c%b%b" % (len(label), label, suffix)
+            if len(target) <= longest:
+                candidates.add(candidate)
+                targets.setdefault(target, {})[address] = None
+                numbers[target, port[2]] = None
+        if not candidates:
+            return no_data(self._authority)
+        weight = max(1, 100 // len(candidates))
+        rdata = tuple([_srv_data(weight, number, target) for target, number in numbers])
+        return Answer(self._authority, answer=(RRset(SRV, self._config.ttl, rdata, relative=True),), glue=targets)
 
     def _of_addresses(self, addresses: Iterable[bytes], qtype: int) -> Answer:
         size = _SIZE.get(qtype)

@@ -174,7 +174,7 @@ class Zone:
         if rest is None:
             return Answer(self.authority, answer=(cname,), pursue=key)
         chain = (cname, *[_owned(rrset, target) for rrset in rest.answer])
-        return Answer(self.authority, rest.rcode, chain, rest.additional, rest.pursue, negative=rest.negative)
+        return Answer(self.authority, rest.rcode, chain, rest.glue, rest.pursue, negative=rest.negative)
 
     def _pod(self, name: bytes, starts: list[int], left: int, qtype: int) -> Answer:
         if left == 1:
@@ -207,16 +207,12 @@ class Zone:
         if qtype == SOA:
             return Answer(zone, answer=(RRset(SOA, min(self.config.ttl, 300), (b"",)),))
         if qtype == NS:
-            servers = self._answers.name_servers(self._addresses)
-            names = tuple(servers) or (relative(b"ns", b"dns"),)
-            glue = servers or {names[0]: self._addresses}
-            return Answer(
-                zone,
-                answer=(RRset(NS, self.config.ttl, names, relative=True),),
-                additional=tuple(
-                    rrset for name, addresses in glue.items() for rrset in self._answers.glue(name, addresses)
-                ),
-            )
+            servers = self._answers.name_servers(self._addresses) or {relative(b"ns", b"dns"): self._addresses}
+            if zone is self.authority:
+                names = RRset(NS, self.config.ttl, tuple(servers), relative=True)
+                return Answer(zone, answer=(names,), glue=servers)
+            whole = tuple([name + self.authority.name for name in servers])
+            return Answer(zone, answer=(RRset(NS, self.config.ttl, whole),))
         return no_data(zone, qtype)
 
     def _reverse_answer(self, name: bytes, starts: list[int], qtype: int) -> Answer | None:

@@ -179,6 +179,28 @@ def test_a_namespace_is_there_with_its_object_or_a_service() -> None:
     assert addresses(responder, name) == "NXDOMAIN"
 
 
+def test_names_that_no_message_can_hold_are_left_out() -> None:
+    """A label may have 63 octets, a name 255: with a long domain an endpoint's does not always fit."""
+    zone = Zone(ZoneConfig(domain=".".join(["d" * 60] * 2), reverse=("10.0.0.0/8",)))
+    key, hostname = f"{'n' * 60}/{'s' * 60}", "h" * 60
+    zone.apply([service(key, "None"), slice_(f"{key}-1", "s" * 60, f"10.0.0.1={hostname}", "10.0.0.2=short", on=HTTP)])
+    zone.synced = True
+    responder = Responder(zone)
+    owner = f"{'s' * 60}.{'n' * 60}.svc.{zone.config.domain}."
+    assert len(owner) > 245
+    assert addresses(responder, "1.0.0.10.in-addr.arpa.", "PTR") == "NXDOMAIN"
+    assert addresses(responder, owner) == ["10.0.0.1", "10.0.0.2"]
+    assert addresses(Responder(zone, tcp=True), owner, "SRV") == [f"0 100 80 short.{owner}"]
+
+
+def test_the_name_servers_of_a_reverse_zone_are_the_clusters() -> None:
+    responder = Responder(make_zone("reverse"))
+    assert addresses(responder, "244.10.in-addr.arpa.", "NS") == ["ns.dns.cluster.local."]
+    assert addresses(responder, "244.10.in-addr.arpa.", "SOA") == [
+        "ns.dns.244.10.in-addr.arpa. hostmaster.244.10.in-addr.arpa. 4711 7200 1800 86400 5"
+    ]
+
+
 def test_what_does_not_matter_changes_nothing(zone: Zone) -> None:
     before = zone.generation
     zone.apply([slice_("shop/stale-1", "stale", "10.244.0.30!", "10.244.0.29!", on=["c/UDP/1234"])])
