@@ -128,7 +128,7 @@ def build_config(values: Mapping[str, Any], names: Mapping[str, str] | None = No
         ignored_gates=tuple(name for name in gates if name != GATE_EXTERNAL_IPS),
         logging_format=take(lambda: _logging_format(get("logging_format", "text")), ""),
         config_file=Path(str(get("config"))) if get("config") else None,
-        dns=take(lambda: build_dns_config(values) if wants_dns(values) else None, None),
+        dns=take(lambda: _dns(values, mode), None),
     )
     problems.raise_them()
     return config
@@ -232,6 +232,15 @@ class _Checked:
 
 def _flag(key: str) -> str:
     return "--" + key.replace("_", "-")
+
+
+def _dns(values: Mapping[str, Any], mode: str) -> DnsConfig | None:
+    config = build_dns_config(values) if wants_dns(values) else None
+    if config is not None and config.intercept and mode == "ipvs":
+        # IPVS takes packets to its virtual servers whether they are tracked or not.
+        remedy = "use --dns-node-local, and name that address in the kubelet's --cluster-dns"
+        raise ConfigError("--dns-intercept", "is not possible with --proxy-mode ipvs", remedy=remedy)
+    return config
 
 
 def _node_name(override: str) -> str:

@@ -209,3 +209,12 @@ def test_what_is_refused(flag: str, values: dict[str, Any]) -> None:
     assert str(caught.value).startswith(f"{flag}")
     assert " - " in str(caught.value), "it says what to do"
     assert str(caught.value).isprintable()
+
+
+def test_dns_can_not_take_an_address_from_ipvs() -> None:
+    values = {"proxy_mode": "ipvs", "dns_intercept": ("10.96.0.10",)}
+    with pytest.raises(ConfigError, match="--dns-intercept: is not possible with --proxy-mode ipvs"):
+        build_config(values)
+    config = build_config({**values, "proxy_mode": "nftables"})
+    assert config.dns is not None
+    assert [str(address) for address in config.dns.addresses] == ["10.96.0.10:53"]

@@ -6,7 +6,7 @@ import re
 import statistics
 from typing import TYPE_CHECKING, NamedTuple
 
-from bench.dns.servers import CLIENT_CORE
+from bench.dns.servers import CLIENT_CORE, FIRST
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +41,7 @@ def at_rate(namespace: Namespace, address: str, questions: Path, seconds: int, r
 
 def _run(namespace: Namespace, address: str, questions: Path, seconds: int, *more: str) -> str:
     return namespace.run(
-        *("taskset", "-c", CLIENT_CORE, "dnsperf", "-s", address, "-d", str(questions), "-l", str(seconds)),
+        *(*FIRST, "taskset", "-c", CLIENT_CORE, "dnsperf", "-s", address, "-d", str(questions), "-l", str(seconds)),
         *("-c", "16", "-T", "1", "-e", *more),
         timeout_s=seconds + 60,
     )
