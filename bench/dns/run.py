@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from bench.dns import dnsperf, servers, zone
 from bench.figures import Figure, show
@@ -15,12 +14,14 @@ from tests.dns.server.world import World
 from tests.lab import Cluster
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from bench.dns.dnsperf import Outcome
     from bench.dns.servers import Server
     from tests.lab import Namespace
+
+T = TypeVar("T")
 
 KPROXY, COREDNS, UPSTREAM = "10.53.0.1", "10.53.0.2", "10.53.0.3"
 HEADLESS, ENDPOINTS = 100, 10
@@ -71,12 +72,12 @@ def _compare(
             *_figures("lost", [[float(one.lost) for one in of] for of in knees], ""),
         ]
         best = [max(one.rate for one in of) for of in knees]
+        ours, theirs = pair
         for share in SHARES:
-            at = _each(
-                pair, runs, partial(_at_share, namespace, questions, seconds, dict(zip(pair, best, strict=True)), share)
-            )
-            found += _figures(f"{share} % of its knee, median", [[one.median_ms for one in of] for of in at], "ms")
-            found += _figures(f"{share} % of its knee, p99", [[one.p99_ms for one in of] for of in at], "ms")
+            rates = [int(rate * share / 100) for rate in best]
+            asked = [(ours, rates[0]), (theirs, rates[1]), (ours, rates[1])]
+            at = _each(asked, runs, lambda one: dnsperf.at_rate(namespace, one[0].address, questions, seconds, one[1]))
+            found += _latencies(f"{share} %", rates, at)
         changes: list[list[float]] = [[], []]
         for generation in range(1, CHANGES + 1):
             for server, seen in zip(pair, changes, strict=True):
@@ -85,22 +86,33 @@ def _compare(
         found += _figures("start to the first answer", starts, "s")
         found += _figures("memory after the start", idle, "MiB")
         found += _figures("memory under load", [[server.memory_mib()] for server in pair], "MiB")
+        time.sleep(1.5)  # until the workers have told
+        count, bound_ms = ours.slowest_change_ms()
+        title += f"; 99 % of {count} changes in kproxy's answers {bound_ms:g} ms after their watch event, or sooner"
     show(title, found)
 
 
-def _each(pair: Sequence[Server], runs: int, measure: Callable[[Server], Outcome]) -> list[list[Outcome]]:
-    """Measure both in turns."""
-    found: list[list[Outcome]] = [[] for _ in pair]
+def _each(what: Sequence[T], runs: int, measure: Callable[[T], Outcome]) -> list[list[Outcome]]:
+    """Measure all of them in turns."""
+    found: list[list[Outcome]] = [[] for _ in what]
     for _ in range(runs):
-        for server, outcomes in zip(pair, found, strict=True):
-            outcomes.append(measure(server))
+        for one, outcomes in zip(what, found, strict=True):
+            outcomes.append(measure(one))
     return found
 
 
-def _at_share(
-    namespace: Namespace, questions: Path, seconds: int, knees: Mapping[Server, float], share: int, server: Server
-) -> Outcome:
-    return dnsperf.at_rate(namespace, server.address, questions, seconds, int(knees[server] * share / 100))
+def _latencies(share: str, rates: Sequence[int], at: Sequence[Sequence[Outcome]]) -> Iterator[Figure]:
+    """Both at a share of their own knee, and kproxy at CoreDNS's rate, which is what the ratio is of."""
+    titles = [
+        f"kproxy at {share} of its knee, {rates[0]} a second",
+        f"CoreDNS at {share} of its knee, {rates[1]} a second",
+        "kproxy at that rate",
+    ]
+    for title, of, peer in zip(titles, at, (None, None, at[1]), strict=True):
+        medians = [one.median_ms for one in peer] if peer else ()
+        yield Figure(f"{title}: median", [one.median_ms for one in of], "ms", peer=medians)
+        p99s = [one.p99_ms for one in peer] if peer else ()
+        yield Figure(f"{title}: p99", [one.p99_ms for one in of], "ms", peer=p99s)
 
 
 def _figures(what: str, values: Sequence[Sequence[float]], unit: str) -> Iterator[Figure]:
