@@ -14,6 +14,7 @@ import dns.exception
 import dns.message
 import dns.query
 
+from tests.dns.server.running import children
 from tests.lab.agent import eventually
 from tests.lab.httpget import get
 
@@ -125,8 +126,7 @@ def coredns_program() -> Path | None:
 
 
 def _family(pid: int) -> list[int]:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
-    return [pid, *(one for child in children for one in _family(int(child)))]
+    return [pid, *(one for child in children(pid) for one in _family(child))]
 
 
 def _pss_kib(pid: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import signal
 import socket
@@ -131,8 +132,7 @@ class DnsProcess:
     def workers(self) -> list[int]:
         """The process ids of its workers."""
         assert self._process is not None
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
-        return [int(child) for child in children]
+        return children(self._process.pid)
 
     def page(self, path: str) -> Response | None:
         """GET a page of its HTTP server; None as long as there is nobody."""
@@ -166,6 +166,17 @@ class DnsProcess:
         code = self._process.wait(scaled(20))
         self._process = None
         return code
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started; not every kernel has /proc/PID/task/TID/children."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            # PID (COMMAND) STATE PPID ...; a command may contain anything.
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == pid:
+                found.append(int(stat.parent.name))
+    return found
 
 
 @contextmanager

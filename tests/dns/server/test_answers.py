@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import time
 from typing import TYPE_CHECKING
@@ -158,6 +159,27 @@ def test_a_change_is_in_the_answers(node: Node) -> None:
     eventually(lambda: len(node.ips("cache.shop.svc.cluster.local")) == 2, "a new endpoint is in the answer")
     node.manifests.remove("cache")
     eventually(lambda: node.rcode("cache.shop.svc.cluster.local") == "NXDOMAIN", "a Service that has gone has no name")
+
+
+def test_it_outlives_whatever_comes(node: Node, server: DnsProcess) -> None:
+    """Mutations of good queries by UDP and TCP: nothing of them is an error of ours, and answers go on."""
+    chance = random.Random(20)
+    good = [
+        dns.message.make_query(name, "A", use_edns=0).to_wire() for name in (DB, "www.example", "x.svc.cluster.local")
+    ]
+    with node.namespace.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.connect((ADDRESS, 53))
+        for _ in range(3000):
+            query = bytearray(chance.choice(good))
+            for _ in range(chance.randrange(1, 6)):
+                query[chance.randrange(len(query))] = chance.randrange(256)
+            sock.send(query[: chance.randrange(1, len(query) + 1)] if chance.random() < 0.2 else query)
+    for _ in range(50):
+        with node.connect() as sock:
+            sock.sendall(chance.randbytes(chance.randrange(1, 200)))
+    assert node.ips(DB) == ["10.244.1.1", "10.244.1.2"]
+    assert "failed" not in server.said()
+    assert "ended with code" not in server.said()
 
 
 def test_metrics_are_coredns(node: Node, server: DnsProcess) -> None:

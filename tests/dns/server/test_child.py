@@ -12,7 +12,7 @@ import dns.exception
 import pytest
 
 from tests.agent.one_node import FLAGS
-from tests.dns.server.running import ADDRESS, Node, dns_node, headless
+from tests.dns.server.running import ADDRESS, Node, children, dns_node, headless
 from tests.lab import Agent
 from tests.lab.agent import eventually
 
@@ -29,8 +29,7 @@ def agent(node: Node, *arguments: str) -> Agent:
 
 def child(agent: Agent) -> int | None:
     """The process id of `kproxy dns`, None if there is none at present."""
-    found = Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()
-    dns = [int(pid) for pid in found if b"dns-bind" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    dns = [pid for pid in children(agent.pid) if b"dns-bind" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     return dns[0] if dns else None
 
 
