@@ -6,6 +6,7 @@ Sockets live as long as one call: each call may come from another thread, and a 
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -15,10 +16,11 @@ from kproxy.errors import FeatureMissing
 from kproxy.netlink import genetlink, ipvs, route
 from kproxy.netlink.errors import DumpInterrupted, NetlinkRefused
 from kproxy.netlink.ipvs import IpvsRequests
+from kproxy.netlink.ipvs_listing import read_listing
 from kproxy.netlink.socket import NetlinkSocket, raise_refusals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from kproxy.netlink.exchange import Request
     from kproxy.netlink.ipvs import ListedDestination
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from kproxy.plan.ipvs.server import Destination, Scheduling, VirtualServer
     from kproxy.plan.ipvs.servers import IpvsDifference
     from kproxy.state.addresses import Family
+
+LISTING = Path("/proc/thread-self/net/ip_vs")
+"""Of the network namespace of the calling thread."""
 
 _DUMP_ATTEMPTS = 3
 _GONE = frozenset({errno.ENOENT, errno.ESRCH})
@@ -86,12 +91,8 @@ class IpvsKernel:
         """Return everything."""
         with NetlinkSocket(genetlink.NETLINK_GENERIC) as netlink:
             servers = self._servers(netlink)
-            destinations = {
-                listed.destination: listed.weight
-                for server in servers
-                for listed in self._destinations(netlink, server)
-            }
-        return KernelState(servers, destinations, self.read_addresses())
+            listed = self._all_destinations(netlink, servers)
+        return KernelState(servers, {one.destination: one.weight for one in listed}, self.read_addresses())
 
     def connections(self, servers: Iterable[VirtualServer]) -> list[tuple[Destination, int]]:
         """Return the number of connections, open or just closed, of each destination of these virtual servers."""
@@ -135,6 +136,14 @@ class IpvsKernel:
     def _servers(self, netlink: NetlinkSocket) -> dict[VirtualServer, Scheduling]:
         listed = [ipvs.read_server(message.body) for message in _dump(netlink, self.requests.list_servers())]
         return {one.server: one.scheduling for one in listed if one.server and one.server.family is self.family}
+
+    def _all_destinations(self, netlink: NetlinkSocket, servers: Collection[VirtualServer]) -> list[ListedDestination]:
+        """Return the destinations of these virtual servers: from one file, or by a request for each."""
+        try:
+            text = LISTING.read_text(encoding="ascii")
+        except OSError:
+            return [one for server in servers for one in self._destinations(netlink, server)]
+        return [one for one in read_listing(text) if one.translated and one.destination.server in servers]
 
     def _destinations(self, netlink: NetlinkSocket, server: VirtualServer) -> Iterator[ListedDestination]:
         for message in _dump(netlink, self.requests.list_destinations(server)):

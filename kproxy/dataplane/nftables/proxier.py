@@ -155,6 +155,7 @@ class NftablesProxier:
         while True:
             difference = self.ruleset.difference()
             if difference.empty:
+                self.ruleset.applied(difference)  # what was read back need not be compared again
                 return difference
             try:
                 self._commit(netlink, difference)

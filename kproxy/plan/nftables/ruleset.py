@@ -184,8 +184,7 @@ class NftablesRuleset:
         self._table_held, self._replace = True, False
         self._chains.applied(difference.chains, ())
         for name, (updates, deletions) in difference.elements.items():
-            if updates or deletions:
-                self._elements[name].applied(updates, deletions)
+            self._elements[name].applied(updates, deletions)
         for slots in self._slots.values():
             slots.applied()
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from kproxy.dataplane.ipvs import kernel as kernel_module
 from kproxy.dataplane.ipvs import probe as probe_module
+from kproxy.dataplane.ipvs.kernel import IpvsKernel, find_ipvs
 from kproxy.dataplane.ipvs.leftovers import remove_ipvs
 from kproxy.dataplane.ipvs.probe import probe
 from kproxy.dataplane.ipvs.start import needs_conn_reuse_mode
@@ -146,6 +149,23 @@ class TestSync:
         assert "-A -t 192.168.7.1:80 -s rr" in serving.servers()
         listed = serving.netns.tool("nft", "list", "set", "ip", "kproxy-ipvs", "ipvs-ips")
         assert "192.168.7.1" not in listed, "its other ports stay open"
+
+
+class TestReading:
+    pytestmark = kernel
+
+    def test_the_file_says_what_netlink_says(self, serving: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+        foreign(serving)
+        serving.set_service("a1 a2", "ns1/web", ips=["172.30.0.42", "fd00:172:30::42"], **NODE_PORT)
+        serving.sync()
+        for family in Family:
+            kernel = IpvsKernel(family, serving.netns.run(find_ipvs))
+            by_file = serving.netns.run(kernel.read)
+            with monkeypatch.context() as patch:
+                patch.setattr(kernel_module, "LISTING", Path("/no/such/file"))
+                by_netlink = serving.netns.run(kernel.read)
+            assert by_file == by_netlink
+            assert len(by_file.destinations) >= 4
 
 
 class TestForeign:
