@@ -42,6 +42,20 @@ def absolute(text: str) -> bytes:
     return name
 
 
+def label_starts(name: bytes) -> list[int]:
+    """Return where the labels of a sound wire name begin."""
+    starts, at = [], 0
+    while name[at]:
+        starts.append(at)
+        at += 1 + name[at]
+    return starts
+
+
+def is_within(name: bytes, starts: list[int], zone: bytes) -> bool:
+    """Tell whether a name, whose labels begin at `starts`, is a zone's or below it; both in lower case."""
+    return name.endswith(zone) and len(name) - len(zone) in (*starts, len(name) - 1)
+
+
 def text_of(name: bytes) -> str:
     """Return a wire name for people: `web.shop.`, unusual octets in decimal (RFC 1035 section 5.1)."""
     parts: list[str] = []

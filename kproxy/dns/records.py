@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from kproxy.dns.codes import ANY, HINFO, NOERROR, NXDOMAIN, SERVFAIL
+from kproxy.dns.names import label_starts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -50,6 +51,11 @@ class Authority(NamedTuple):
 
     name: bytes
     labels: int
+
+
+def authority(name: bytes) -> Authority:
+    """Return a zone by its wire name."""
+    return Authority(name.lower(), len(label_starts(name)))
 
 
 _NO_GLUE: Mapping[bytes, Iterable[bytes]] = {}
