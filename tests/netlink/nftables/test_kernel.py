@@ -6,6 +6,7 @@ import errno
 import re
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from kproxy.dataplane.nftables.reader import read_counted, read_set, read_table
@@ -50,7 +51,7 @@ from tests.netlink.nftables.samples import ADDRESSES, DADDR, TCP, WORDS, ip, por
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.uml]
 
 families = pytest.mark.parametrize("family", FAMILIES)
 
@@ -152,6 +153,8 @@ def test_what_nft_writes_is_read_as_the_same_values(family: Family, netns: Priva
     kernel.commit(family, *whole_table(family))
     listing = netns.tool("nft", "list", "table", WORDS[family], "kproxy")
     netns.tool("nft", "flush", "ruleset")
+    # For intervals nft converts the byte order of each field, a protocol's one byte too, which Linux 6.12 refuses.
+    listing = re.sub(r"\n[^\n]* @ranges [^\n]*", "", listing)
     netns.tool("nft", "-f", "-", stdin=listing)
     snapshot = kernel.read(family)
     table = samples.table(family)
@@ -159,17 +162,18 @@ def test_what_nft_writes_is_read_as_the_same_values(family: Family, netns: Priva
     assert snapshot.elements == samples.elements(family)
     for chain, read in zip(table.chains, snapshot.table.chains, strict=True):
         assert (read.name, read.hook, read.comment) == (chain.name, chain.hook, chain.comment)
-        for words, rule, back in zip(samples.rules(family), chain.rules, read.rules, strict=False):
-            # For intervals nft converts the byte order of each field, which does nothing to a protocol's one byte.
-            assert back == (NOT_UNDERSTOOD if "@ranges" in words else rule), words
-        assert len(read.rules) == len(chain.rules)
+        words = samples.rules(family) if chain.name == "rules" else chain.rules
+        rules = [rule for rule, word in zip(chain.rules, words, strict=True) if "@ranges" not in str(word)]
+        assert list(read.rules) == rules
 
 
 @families
 def test_read_back_is_what_was_written(family: Family, kernel: Kernel) -> None:
-    kernel.commit(family, *whole_table(family))
+    learn = Chain("learn", (Rule(samples.learning(family)[1]),))
+    kernel.commit(family, *whole_table(family), AddChain(learn))
     snapshot = kernel.read(family)
-    assert snapshot.table == samples.table(family)
+    table = samples.table(family)
+    assert snapshot.table == msgspec.structs.replace(table, chains=(*table.chains, learn))
     assert snapshot.elements == samples.elements(family)
     assert snapshot.generation > 0
     assert kernel.find(Family.IPV4 if family is Family.IPV6 else Family.IPV6) is None
