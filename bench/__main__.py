@@ -1,5 +1,7 @@
-"""python -m bench: print the figures of the iptables mode; `python -m bench api`: those on a real API server;
-`python -m bench dns`: those of DNS.
+"""python -m bench: print the figures of the iptables mode; `python -m bench nftables`, `ipvs`: those of the others.
+
+`python -m bench api`: on a real API server, beside kube-proxy; `churn`: new connections while endpoints change;
+`dns`: of DNS.
 
 Needs root, for network namespaces of its own.
 """
@@ -14,7 +16,7 @@ from pathlib import Path
 
 import click
 
-from bench import agent, api, ipvs, loading, planning
+from bench import agent, api, churn, ipvs, loading, nft_sync, planning
 from bench.api_lab import ApiLab
 from bench.dns import run as dns
 from bench.dns.servers import coredns_program
@@ -49,6 +51,20 @@ def main(
                     if "agent" in wanted:
                         found = agent.figures(services, runs, variant, form, Path(directory))
                         show(f"{title}: the agent", found)
+
+
+@main.command("nftables")
+@click.option("--services", "sizes", type=int, multiple=True, default=(1000, 10000, 44000), show_default=True)
+@click.option("--endpoints", type=int, default=10, show_default=True, help="per Service")
+@click.option("--runs", type=int, default=3, show_default=True)
+def by_nftables(sizes: tuple[int, ...], endpoints: int, runs: int) -> None:
+    """Measure nftables mode, one family: first load beside the bare batch, restart, single changes."""
+    for services in sizes:
+        title = f"{services} Services x {endpoints} endpoints, nftables, {runs} runs"
+        show(title, nft_sync.figures(services, endpoints, runs))
+
+
+main.add_command(churn.main, "churn")
 
 
 @main.command("ipvs")

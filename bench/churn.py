@@ -1,4 +1,4 @@
-"""python -m bench.churn: endpoint sets that change all the time while clients connect, through a real API server.
+"""python -m bench churn: endpoint sets that change all the time while clients connect, through a real API server.
 
 How many new connections are answered by an endpoint that had left, how late, and what becomes of connections that are
 held to endpoints which stay; also with the proxy killed and started again all the time. Needs root, and Kubernetes'
