@@ -109,7 +109,7 @@ class Zone:
 
     def find(self, name: bytes, starts: list[int], qtype: int) -> Answer | None:
         """Return the answer for a name (lower case, wire form, its labels begin at `starts`), None if not ours."""
-        answer = self._find(name, starts, qtype, ())
+        answer = self._find(name, starts, qtype, (name,))
         if answer is None:
             return special_answer(name, starts, qtype)
         if answer.rcode == NOERROR:
