@@ -2,7 +2,7 @@
 
 `www.example.` and all that is not mentioned has 192.0.2.80; `big.` does not fit into a datagram; `silent.` gets no
 answer, `slow.` one after a moment; `fail.` is SERVFAIL, `none.` does not exist; `brief.` has a TTL of one second;
-`target.` is 192.0.2.4, for 5 s.
+`target.` is 192.0.2.4, for 5 s. Nothing is below `corp.example.`
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tests.lab import Namespace
 
 SLOW_S = 0.4
+EMPTY = ".corp.example."
 BIG = [f"192.0.2.{number}" for number in range(1, 201)]
 SOA = "ns.example. hostmaster.example. 1 7200 1800 86400 60"
 
@@ -103,7 +104,7 @@ class World:
             case "fail":
                 reply.set_rcode(dns.rcode.SERVFAIL)
                 return reply.to_wire()
-            case "none":
+            case _ if kind == "none" or name.endswith(EMPTY):
                 reply.set_rcode(dns.rcode.NXDOMAIN)
                 reply.authority.append(dns.rrset.from_text("example.", 60, "IN", "SOA", SOA))
                 return reply.to_wire()
