@@ -13,13 +13,12 @@ import msgspec
 from kproxy.plan.delta import DeltaTracker
 from kproxy.plan.nftables import layout
 from kproxy.plan.nftables.affinity import Stickiness, stale_pins
+from kproxy.plan.nftables.contents import Changes, Contents
 from kproxy.plan.nftables.design import NFTABLES, Design
-from kproxy.plan.nftables.filter import Element
 from kproxy.plan.nftables.layout import LayoutOptions
 from kproxy.plan.nftables.model import Chain, Table
-from kproxy.plan.nftables.packing import LOCAL_SLOTS, pack_ip, pack_slot
-from kproxy.plan.nftables.shapes import Learn, Shape, chains_of
-from kproxy.plan.nftables.slots import SlotTable
+from kproxy.plan.nftables.packing import pack_ip
+from kproxy.plan.nftables.shapes import chains_of
 from kproxy.plan.nftables.transaction import (
     AddChain,
     AddElements,
@@ -41,9 +40,6 @@ if TYPE_CHECKING:
     from kproxy.plan.nftables.model import SetSpec
     from kproxy.state.addresses import Family
 
-SLOT_MAPS = (layout.ENDPOINTS, layout.NODE_PORT_ENDPOINTS)
-BASES = (0, LOCAL_SLOTS)
-
 
 class RulesetOptions(msgspec.Struct, frozen=True):
     """Settings of one family: those that shape chains, the node's address, and those that serve node ports."""
@@ -53,21 +49,12 @@ class RulesetOptions(msgspec.Struct, frozen=True):
     node_port_ips: tuple[str, ...] = ()
 
 
-class _Service(msgspec.Struct):
-    """One Service, and what it added when it was last looked at."""
-
-    intents: tuple[PortIntent, ...]
-    elements: list[Element] = []
-    lists: list[tuple[str, bytes]] = []
-    shapes: list[Shape | Learn] = []
-
-
 class Difference(msgspec.Struct):
     """What has to be done. Pass it to `applied` when it has been."""
 
     transaction: Transaction
     chains: dict[str, Chain]
-    elements: dict[str, tuple[dict[bytes, bytes], list[bytes]]]
+    elements: Changes
     loses_pins: bool
 
     @property
@@ -96,18 +83,10 @@ class NftablesRuleset:
         self._options = RulesetOptions()
         self._base = design.base_table(family, self._options.layout)
         self._specs = {spec.name: spec for spec in self._base.sets}
-        self._services: dict[str, _Service] = {}
-        self._unplanned: set[str] = set()
-        self._shared: dict[tuple[str, bytes], int] = {}
-        self._shapes: dict[Shape | Learn, int] = {}
-        self._shapes_changed = True
+        self._contents = Contents(family, design, self._specs)
+        self._layout_changed = True
         self._table_held = False
         self._replace = False
-        width = family.bits // 8 + 4
-        self._slots = {name: SlotTable(width) for name in SLOT_MAPS}
-        self._elements: dict[str, DeltaTracker[bytes, bytes]] = {
-            name: DeltaTracker() for name in self._specs if name not in (*SLOT_MAPS, layout.AFFINITY)
-        }
         self._chains: DeltaTracker[str, Chain] = DeltaTracker()
         self._reset_stickiness()
 
@@ -126,33 +105,19 @@ class NftablesRuleset:
         old, self._options = self._options, options
         if options.layout != old.layout:
             self._base = self._design.base_table(self.family, options.layout)
-            self._shapes_changed = True
+            self._layout_changed = True
         if options.node_ip != old.node_ip:
-            self._unplanned.update(self._services)
-        if options.node_port_ips != old.node_port_ips:
-            ips = self._elements[layout.NODE_PORT_IPS]
-            for ip in set(old.node_port_ips) - set(options.node_port_ips):
-                ips.unwant(pack_ip(ip))
-            for ip in options.node_port_ips:
-                ips.want(pack_ip(ip), b"")
+            self._contents.plan_all()
+        for ip in {*old.node_port_ips, *options.node_port_ips}:
+            self.set_element(layout.NODE_PORT_IPS, pack_ip(ip), wanted=ip in options.node_port_ips)
 
     def set_element(self, name: str, key: bytes, *, wanted: bool) -> None:
         """Enter or remove an element of a set that no Service has a part in."""
-        if wanted:
-            self._elements[name].want(key, b"")
-        else:
-            self._elements[name].unwant(key)
+        self._contents.set_element(name, key, wanted=wanted)
 
     def set_service(self, key: str, intents: Iterable[PortIntent]) -> None:
         """Enter or replace one Service ("namespace/name"); without intents it goes."""
-        intents = tuple(intents)
-        if key in self._services:
-            self._services[key].intents = intents
-        elif intents:
-            self._services[key] = _Service(intents)
-        else:
-            return
-        self._unplanned.add(key)
+        self._contents.set_service(key, intents)
 
     def difference(self) -> Difference:
         """Return the transaction that makes the kernel hold what is wanted.
@@ -163,7 +128,7 @@ class NftablesRuleset:
         updates = self._chains.updates()
         # In the order in which they were planned: those first that others go to.
         chains = {name: chain for name, chain in self._chains.desired.items() if name in updates}
-        elements = {name: (tracker.updates(), tracker.deletions()) for name, tracker in self._elements.items()}
+        elements = self._contents.changes()
         operations: list[Operation] = []
         if not self._table_held:
             operations += self._make_table()
@@ -175,7 +140,7 @@ class NftablesRuleset:
                 operations += [AddRule(name, rule) for rule in chain.rules]
         loses = [sticky.note_losses() for sticky in self._sticky.values()]
         loses.append(any(elements[name][1] for name in (layout.AFFINITY_SERVICES, layout.AFFINITY_NODE_PORTS)))
-        operations += self._element_operations(elements)
+        operations += self._contents.operations(elements)
         transaction = Transaction(self.family, self.name, tuple(operations))
         return Difference(transaction, chains, elements, self._table_held and any(loses))
 
@@ -183,10 +148,7 @@ class NftablesRuleset:
         """Record that a difference is in the kernel."""
         self._table_held, self._replace = True, False
         self._chains.applied(difference.chains, ())
-        for name, (updates, deletions) in difference.elements.items():
-            self._elements[name].applied(updates, deletions)
-        for slots in self._slots.values():
-            slots.applied()
+        self._contents.applied(difference.elements)
 
     def stale_pins(self, pins: Mapping[bytes, bytes]) -> list[bytes]:
         """Return the keys of those of the kernel's pins (`affinity`) that the last difference, or any before, ends."""
@@ -226,10 +188,7 @@ class NftablesRuleset:
         self._replace = table is not None and not ours
         chains = table.chains if table is not None and ours else ()
         self._chains.replace_actual({chain.name: chain for chain in chains})
-        for name, tracker in self._elements.items():
-            tracker.replace_actual(elements.get(name, {}) if ours else {})
-        for name, slots in self._slots.items():
-            slots.read_back(elements.get(name, {}) if ours else {}, BASES)
+        self._contents.read_back(elements if ours else {})
 
     def has_all_rules(self, table: Table) -> bool:
         """Tell whether a table has our sets and hooks, and all chains and rules that are wanted."""
@@ -243,9 +202,7 @@ class NftablesRuleset:
 
     def elements(self) -> dict[str, dict[bytes, bytes]]:
         """Return all wanted elements by set, as of the last difference; pins are the kernel's own."""
-        found = {name: dict(tracker.desired) for name, tracker in self._elements.items()}
-        found |= {name: dict(slots.elements()) for name, slots in self._slots.items()}
-        return found
+        return self._contents.elements()
 
     def count_rules(self) -> int:
         """Return the number of rules."""
@@ -253,74 +210,16 @@ class NftablesRuleset:
 
     def owner_of(self, name: str, key: bytes) -> str | None:
         """Return the Service that an element of a set comes from; None if it is not one Service's."""
-        for service, held in self._services.items():
-            if any(element.set == name and element.key == key for element in held.elements):
-                return service
-            if any(where == name and key.startswith(lists[:-4]) for where, lists in held.lists):
-                return service
-        return None
+        return self._contents.owner_of(name, key)
 
     def _plan(self) -> None:
-        """Plan the Services that changed: first all that they had goes, then all that they have comes.
-
-        In this order a frontend can pass from one Service to another.
-        """
-        changed = [(key, self._services[key]) for key in self._unplanned]
-        self._unplanned.clear()
-        for _, service in changed:
-            self._withdraw(service)
-        for key, service in changed:
-            if service.intents:
-                self._enter(service)
-            else:
-                del self._services[key]
-        if self._shapes_changed:
-            self._shapes_changed = False
+        if self._contents.plan(self._options.node_ip) or self._layout_changed:
+            self._layout_changed = False
             self._plan_chains()
-
-    def _withdraw(self, service: _Service) -> None:
-        for element in service.elements:
-            if element.shared:
-                left = self._shared.pop((element.set, element.key)) - 1
-                if left:
-                    self._shared[element.set, element.key] = left
-                    continue
-            self._elements[element.set].unwant(element.key)
-        for name, key in service.lists:
-            self._slots[name].want(key, ())
-        for shape in service.shapes:
-            self._shapes[shape] -= 1
-            if not self._shapes[shape]:
-                del self._shapes[shape]
-                self._shapes_changed = True
-
-    def _enter(self, service: _Service) -> None:
-        service.elements, service.lists, service.shapes = [], [], []
-        for intent in service.intents:
-            service.elements += self._design.elements(intent, self._options.node_ip)
-            for plan in self._design.frontends(intent):
-                service.elements.append(Element(plan.services, plan.key, plan.verdict()))
-                service.shapes.append(plan.shape)
-                if plan.affinity is not None:
-                    service.elements.append(Element(plan.learners, plan.key, plan.learning()))
-                    service.shapes.append(plan.affinity)
-                for base, endpoints in plan.lists.items():
-                    name = plan.key + pack_slot(base)
-                    service.lists.append((plan.endpoints, name))
-                    self._slots[plan.endpoints].want(name, endpoints)
-        for element in service.elements:
-            if element.shared:
-                at = (element.set, element.key)
-                self._shared[at] = self._shared.get(at, 0) + 1
-            self._elements[element.set].want(element.key, element.value)
-        for shape in service.shapes:
-            if shape not in self._shapes:
-                self._shapes_changed = True
-            self._shapes[shape] = self._shapes.get(shape, 0) + 1
 
     def _plan_chains(self) -> None:
         wanted = {chain.name: chain for chain in self._base.chains}
-        for shape in self._shapes:
+        for shape in self._contents.shapes:
             for chain in chains_of(shape, self.family, self._options.layout):
                 wanted.setdefault(chain.name, chain)
         for name in self._chains.desired.keys() - wanted.keys():
@@ -337,23 +236,6 @@ class NftablesRuleset:
         for spec in self._base.sets:
             yield AddSet(spec)
 
-    def _element_operations(
-        self, elements: Mapping[str, tuple[dict[bytes, bytes], list[bytes]]]
-    ) -> Iterator[Operation]:
-        for name, (updates, deletions) in elements.items():
-            held = self._elements[name].actual
-            gone = deletions + [key for key in updates if key in held]
-            if gone:
-                yield DeleteElements(self._specs[name], gone)
-            if updates:
-                yield AddElements(self._specs[name], updates)
-        for name, slots in self._slots.items():
-            gone, new = slots.difference()
-            if gone:
-                yield DeleteElements(self._specs[name], gone)
-            if new:
-                yield AddElements(self._specs[name], new)
-
     def _is_ours(self, table: Table) -> bool:
         """Tell whether a table has our sets and hooks, so that what is in them can be compared one by one."""
         if table.comment != self._base.comment or set(table.sets) != set(self._base.sets):
@@ -363,10 +245,11 @@ class NftablesRuleset:
         return all(hooks[name] == wanted.get(name) for name in hooks)
 
     def _reset_stickiness(self) -> None:
+        trackers = self._contents.trackers
         learners = {
-            layout.ENDPOINTS: self._elements[layout.AFFINITY_SERVICES],
-            layout.NODE_PORT_ENDPOINTS: self._elements[layout.AFFINITY_NODE_PORTS],
+            layout.ENDPOINTS: trackers[layout.AFFINITY_SERVICES],
+            layout.NODE_PORT_ENDPOINTS: trackers[layout.AFFINITY_NODE_PORTS],
         }
         self._sticky = {
-            name: Stickiness(tracker.desired.keys(), self._slots[name]) for name, tracker in learners.items()
+            name: Stickiness(tracker.desired.keys(), self._contents.slots[name]) for name, tracker in learners.items()
         }

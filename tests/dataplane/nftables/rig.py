@@ -11,8 +11,8 @@ from kproxy.dataplane.nftables.reader import read_set, read_table
 from kproxy.netlink.socket import NetlinkSocket
 from kproxy.plan.family import FamilyPlan
 from kproxy.plan.nftables import layout
+from kproxy.plan.nftables.contents import SLOT_MAPS
 from kproxy.plan.nftables.packing import LOCAL_SLOTS
-from kproxy.plan.nftables.ruleset import SLOT_MAPS
 from kproxy.state.cluster import ClusterState
 from tests.plan.nftables.objects import CLUSTER_CIDRS, NODE_IPS
 from tests.state.objects import NODE, here
