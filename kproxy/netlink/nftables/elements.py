@@ -32,7 +32,13 @@ _MOST = 0xFFFF - 4  # what an attribute holds
 _HEADER = struct.Struct("=HH")
 
 # EXPRESSION { name "counter", data { bytes, packets } }, as it is listed with every element of a set that counts.
-_COUNTER_LENGTH = 4 + 12 + 4 + 2 * 12
+_COUNTER = struct.Struct("!24s Q 4s Q")
+_COUNTER_AT_ZERO = attribute(
+    _EXPRESSION,
+    attribute(wire.EXPRESSION_NAME, b"counter\0")
+    + attribute(wire.EXPRESSION_DATA, attribute(_COUNTER_BYTES, bytes(8)) + attribute(_COUNTER_PACKETS, bytes(8))),
+)
+_COUNTER_HEADS = _COUNTER.unpack(_COUNTER_AT_ZERO)[::2]
 _REMEMBERED = 4096  # so many different data (shapes, endpoints) are kept as one object each
 
 Chunk: TypeAlias = tuple[int, bytes]
@@ -80,6 +86,8 @@ class ElementCodec:
 
     def read_counters(self, elements: bytes, into: dict[bytes, tuple[int, int]]) -> None:
         """Enter the counters of listed elements, (packets, bytes), by key. Raises `MalformedMessage`."""
+        if self._fixed is not None and self._fixed.read_counters(elements, into):
+            return
         for item in _items(elements):
             attributes = attribute_map(item)
             counter = attribute_map(attributes.get(_EXPRESSION, b"")).get(wire.EXPRESSION_DATA)
@@ -187,8 +195,12 @@ class _FixedLayout:
         self._add = _Template(key, data, nested)
         self._delete = _Template(key, 0, nested)
         # In its lists the kernel does not mark what is nested (were it to, then the long way is taken).
-        self._listed = listed = _Template(key, data, attribute, _COUNTER_LENGTH if spec.counter else 0)
+        self._counts = spec.counter
+        extra = _COUNTER.size if spec.counter else 0
+        self._listed = listed = _Template(key, data, attribute, extra)
         self._rows = struct.Struct(f"=12s {key}s {len(listed.between)}s {data}s {len(listed.after)}x")
+        skipped = len(listed.between) + data + len(listed.after) - extra
+        self._counters = struct.Struct(f"=12s {key}s {skipped}x {extra}s")
 
     def additions(self, elements: Mapping[bytes, bytes]) -> Iterator[Chunk]:
         pieces = map(self._add.between.join, elements.items()) if self._has_data else elements
@@ -207,6 +219,19 @@ class _FixedLayout:
         found = {key: data for start, key, middle, data in rows if start == before and middle == between}
         if len(found) != count:
             return False
+        into.update(found)
+        return True
+
+    def read_counters(self, elements: bytes, into: dict[bytes, tuple[int, int]]) -> bool:
+        """Do what `ElementCodec.read_counters` does; False, and nothing done, when they do not look alike."""
+        if not self._counts or len(elements) % self._counters.size:
+            return False
+        found: dict[bytes, tuple[int, int]] = {}
+        for start, key, counter in self._counters.iter_unpack(elements):
+            head, in_bytes, middle, packets = _COUNTER.unpack(counter)
+            if start != self._listed.before or (head, middle) != _COUNTER_HEADS:
+                return False
+            found[key] = packets, in_bytes
         into.update(found)
         return True
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kproxy.netlink.errors import MalformedMessage
@@ -150,6 +150,7 @@ def test_counters_are_read_and_are_no_part_of_the_element() -> None:
 
 
 @pytest.mark.parametrize("name", SPECS)
+@settings(max_examples=200, derandomize=True, deadline=None)
 @given(st.data())
 def test_damaged_lists_raise_nothing_else(name: str, data: st.DataObject) -> None:
     spec = SPECS[name]
@@ -170,6 +171,7 @@ def test_damaged_lists_raise_nothing_else(name: str, data: st.DataObject) -> Non
         pass
 
 
+@settings(max_examples=200, derandomize=True, deadline=None)
 @given(st.binary(max_size=120))
 def test_any_bytes_raise_nothing_else(data: bytes) -> None:
     for spec in (SPECS["endpoints"], SetSpec("x", (L4PROTO, TH_DPORT), data=VERDICTS)):

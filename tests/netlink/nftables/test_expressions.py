@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kproxy.netlink.errors import MalformedMessage
@@ -123,6 +123,7 @@ def test_an_icmp_code_of_another_kind_is_foreign() -> None:
     assert read_expressions(data.replace(b"\x05\0\x02\0\3", b"\x05\0\x02\0\1"), Family.IPV4) is None
 
 
+@settings(max_examples=200, derandomize=True, deadline=None)
 @given(st.sampled_from(CASES), st.data())
 def test_damaged_bytes_raise_nothing_else(case: object, data: st.DataObject) -> None:
     family, listed, _ = case.values  # type: ignore[attr-defined]
@@ -134,6 +135,7 @@ def test_damaged_bytes_raise_nothing_else(case: object, data: st.DataObject) -> 
         read_expressions(bytes(damaged[:cut]), family)
 
 
+@settings(max_examples=200, derandomize=True, deadline=None)
 @given(st.binary(max_size=200), st.sampled_from(FAMILIES))
 def test_any_bytes_raise_nothing_else(data: bytes, family: Family) -> None:
     try:

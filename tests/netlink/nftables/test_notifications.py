@@ -6,7 +6,7 @@ import contextlib
 import struct
 from typing import TYPE_CHECKING
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kproxy.netlink import nfnetlink
@@ -129,6 +129,7 @@ def run(program: bytes, datagram: bytes) -> int:
             return int(value)
 
 
+@settings(max_examples=200, derandomize=True, deadline=None)
 @given(st.lists(st.integers(1, 0xFFFFFFFF), max_size=8, unique=True), st.integers(1, 0xFFFFFFFF))
 def test_the_filter_drops_what_is_ours_and_nothing_else(own: list[int], port: int) -> None:
     program = filter_program(own)
@@ -136,6 +137,7 @@ def test_the_filter_drops_what_is_ours_and_nothing_else(own: list[int], port: in
     assert all(run(program, generation(port=one)) == 0 for one in own)
 
 
+@settings(max_examples=200, derandomize=True, deadline=None)
 @given(st.data())
 def test_damaged_notifications_raise_nothing_else(data: st.DataObject) -> None:
     whole = elements(wire.DELETE_ELEMENT, 2) + generation()
