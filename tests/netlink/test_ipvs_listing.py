@@ -35,29 +35,38 @@ SCTP 0A60000B:0009 rr ops
 """
 WEB, DNS = VirtualServer("10.96.0.10", "TCP", 80), VirtualServer("fd00:10:96::a", "UDP", 53)
 SIGNALS = VirtualServer("10.96.0.11", "SCTP", 9)
-EXPECTED = [
-    ListedDestination(Destination(WEB, "10.244.1.11", 8080), 1, 2, 3, 0),
-    ListedDestination(Destination(DNS, "fd00:10:244::b", 53), 0, 0, 0, 0),
-    ListedDestination(Destination(SIGNALS, "10.244.1.12", 9), 65535, 0, 0, 0, translated=False),
-]
+EXPECTED = {
+    WEB: (ListedDestination(Destination(WEB, "10.244.1.11", 8080), 1, 2, 3, 0),),
+    DNS: (ListedDestination(Destination(DNS, "fd00:10:244::b", 53), 0, 0, 0, 0),),
+    SIGNALS: (ListedDestination(Destination(SIGNALS, "10.244.1.12", 9), 65535, 0, 0, 0, translated=False),),
+}
 
 
 def test_reads_what_the_kernel_lists() -> None:
-    assert list(read_listing(LISTED)) == EXPECTED
+    assert read_listing(LISTED) == EXPECTED
+
+
+def test_a_virtual_server_without_destinations_is_there() -> None:
+    """So that one which is missing can be told from it."""
+    assert read_listing("\n" * 3 + "TCP  0A60000A:0050 rr\n") == {WEB: ()}
+
+
+def test_one_that_stands_there_twice_is_there_once() -> None:
+    assert read_listing(LISTED + "\n".join(LISTED.splitlines()[3:])) == EXPECTED
 
 
 @pytest.mark.parametrize("text", ["", LISTED[:40], "\n".join(LISTED.splitlines()[:3])])
 def test_without_virtual_servers_there_are_no_destinations(text: str) -> None:
-    assert list(read_listing(text)) == []
+    assert read_listing(text) == {}
 
 
 @pytest.mark.parametrize("line", ["  -> 0AF4010B:1F90      Masq    1      2", "TCP  0A60:0050 rr", "TCP  0A60000A rr"])
 def test_a_line_that_makes_no_sense_is_shown(line: str) -> None:
     with pytest.raises(MalformedMessage, match=r"/proc/net/ip_vs: a line that can't be read"):
-        list(read_listing(f"{LISTED}TCP  0A60000A:0050 rr\n{line}\n"))
+        read_listing(f"{LISTED}TCP  0A60000A:0050 rr\n{line}\n")
 
 
 @given(st.integers(0, len(LISTED) - 1), st.characters(max_codepoint=127))
 def test_a_damaged_listing_raises_nothing_else(place: int, character: str) -> None:
     with contextlib.suppress(MalformedMessage):
-        list(read_listing(LISTED[:place] + character + LISTED[place + 1 :]))
+        read_listing(LISTED[:place] + character + LISTED[place + 1 :])

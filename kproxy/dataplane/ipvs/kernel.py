@@ -138,12 +138,16 @@ class IpvsKernel:
         return {one.server: one.scheduling for one in listed if one.server and one.server.family is self.family}
 
     def _all_destinations(self, netlink: NetlinkSocket, servers: Collection[VirtualServer]) -> list[ListedDestination]:
-        """Return the destinations of these virtual servers: from one file, or by a request for each."""
+        """Return the destinations of these virtual servers: from one file, and by a request for what is not in it."""
         try:
-            text = LISTING.read_text(encoding="ascii")
+            listing = read_listing(LISTING.read_text(encoding="ascii"))
         except OSError:
-            return [one for server in servers for one in self._destinations(netlink, server)]
-        return [one for one in read_listing(text) if one.translated and one.destination.server in servers]
+            listing = {}
+        found: list[ListedDestination] = []
+        for server in servers:
+            listed = listing[server] if server in listing else self._destinations(netlink, server)
+            found += [one for one in listed if one.translated]
+        return found
 
     def _destinations(self, netlink: NetlinkSocket, server: VirtualServer) -> Iterator[ListedDestination]:
         for message in _dump(netlink, self.requests.list_destinations(server)):

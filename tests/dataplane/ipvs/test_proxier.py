@@ -167,6 +167,21 @@ class TestReading:
             assert by_file == by_netlink
             assert len(by_file.destinations) >= 4
 
+    @pytest.mark.parametrize("count", [400])
+    def test_virtual_servers_of_other_namespaces_hide_none(self, serving: Node, count: int) -> None:
+        """They make the kernel's file skip some of ours."""
+        lines = "".join(f"-A -t 198.51.{n >> 8}.{n & 255}:80 -s rr\n" for n in range(count))
+        for n in range(count):
+            serving.set_service("a1", f"ns1/s{n}", ips=[f"172.31.{n >> 8}.{n & 255}", f"fd00:172:31::{n:x}"])
+        with PrivateNetns() as other:
+            other.tool("ipvsadm", "-R", stdin=lines)
+            serving.sync()
+            serving.start()
+            serving.set_service()
+            for n in range(count):
+                serving.set_service("a1", f"ns1/s{n}", ips=[f"172.31.{n >> 8}.{n & 255}", f"fd00:172:31::{n:x}"])
+            assert not any(synced.changed_anything for synced in serving.sync().values())
+
 
 class TestForeign:
     pytestmark = kernel
