@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 STALE_TTL: Final = 30
 """The TTL of a stale answer, seconds (RFC 8767 section 4)."""
 
+AGEING: Final = 0.1
+"""The last part of an answer's time."""
+
 _RECORD_COST: Final = 200
 _ENTRY_COST: Final = 500
 """What Python needs for a record and for an entry beside their octets, roughly."""
@@ -34,11 +37,15 @@ class CacheLimits:
 
 
 class Kept(NamedTuple):
-    """An answer from the cache. `age` in whole seconds, to be taken off the TTLs; `stale` if it has run out."""
+    """An answer from the cache. `age` in whole seconds, to be taken off the TTLs; `stale` if it has run out.
+
+    `ageing`: most of its time is over, and it is asked for: whoever fetches it anew now lets nobody wait later.
+    """
 
     response: Response
     age: int
     stale: bool
+    ageing: bool = False
 
 
 class Failure(NamedTuple):
@@ -82,7 +89,8 @@ class OutsideCache:
             del self._entries[question]
             self._entries[question] = entry
             self.hits[not entry.response.negative] += 1
-            return Kept(entry.response, int(now - entry.since), stale=False)
+            ageing = now > entry.until - AGEING * (entry.until - entry.since)
+            return Kept(entry.response, int(now - entry.since), stale=False, ageing=ageing)
         failure = self._failures.get(question)
         if failure is not None and now < failure[1]:
             self.hits[False] += 1

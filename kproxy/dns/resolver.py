@@ -111,7 +111,8 @@ class _Condition:
 class Resolver:
     """The state machine. `random_id` returns an unpredictable number from 0 to 65535.
 
-    `rejected` counts queries that were turned away because there were too many; `loop` tells that a probe came back.
+    `rejected` counts queries that were turned away because there were too many, `refreshed` answers that were fetched
+    before they ran out; `loop` tells that a probe came back.
     """
 
     def __init__(
@@ -124,6 +125,7 @@ class Resolver:
         self.limits = limits or ResolverLimits()
         self.cache = cache
         self.rejected = 0
+        self.refreshed = 0
         self.loop = False
         self._random_id = random_id
         self._exchanges: dict[Question, _Exchange] = {}
@@ -158,6 +160,8 @@ class Resolver:
             self.loop = True
         kept = self.cache.get(question, now)
         if kept is not None:
+            if isinstance(kept, Kept) and kept.ageing:
+                self._refresh(question, now)
             return _reply(forward, kept)
         if not self._upstreams:
             return forward.fail(rcode=REFUSED)
@@ -234,6 +238,13 @@ class Resolver:
             self._due(heapq.heappop(self._timers)[2], now)
 
     # Exchanges
+
+    def _refresh(self, question: Question, now: float) -> None:
+        """Fetch an answer anew before it runs out, if there is time for it."""
+        busy = len(self._exchanges) >= self.limits.exchanges // 2
+        if self._upstreams and question not in self._exchanges and not busy:
+            self.refreshed += 1
+            self._begin(question, now)
 
     def _begin(self, question: Question, now: float) -> _Exchange:
         if len(self._exchanges) >= self.limits.exchanges:

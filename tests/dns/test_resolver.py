@@ -235,6 +235,24 @@ def test_stale_rather_than_late_and_fresh_afterwards() -> None:
     assert play.ips("c3") == ["192.0.2.81"]
 
 
+def test_what_is_asked_for_is_fetched_anew_before_it_runs_out() -> None:
+    play = Play(ONE)
+    play.ask()
+    play.answer(play.sent[0], "192.0.2.80")
+    play.wait(53)
+    assert play.ask(who="c2") == "NOERROR"
+    assert len(play.sent) == 1  # it is early yet
+    play.wait(2)
+    for number in range(3, 6):
+        assert play.ask(who=f"c{number}") == "NOERROR"
+    assert len(play.sent) == 2
+    play.answer(play.sent[1], "192.0.2.81")
+    play.wait(10)
+    assert play.ask(who="c6") == "NOERROR"
+    assert play.ips("c6") == ["192.0.2.81"]
+    assert (len(play.sent), play.resolver.refreshed) == (2, 1)
+
+
 def test_one_client_can_not_take_all_the_room() -> None:
     play = Play(ONE, limits=ResolverLimits(per_client=3))
     asked = [play.ask(f"n{number}.example", f"c{number}") for number in range(5)]

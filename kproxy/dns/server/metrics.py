@@ -225,6 +225,7 @@ _TOTALS: Final[dict[str, tuple[str, str, dict[str, str]]]] = {
     "cache_misses": ("coredns_cache_misses", "Questions that were not in the cache", {}),
     "cache_evictions": ("coredns_cache_evictions", "Answers that had to make room", {}),
     "cache_served_stale": ("coredns_cache_served_stale", "Answers that had run out, for want of better ones", {}),
+    "cache_prefetch": ("coredns_cache_prefetch", "Answers that were fetched anew before they ran out", {}),
     "forward_rejects": ("coredns_forward_max_concurrent_rejects", "Queries turned away: too many under way", {}),
     "lost_replies": ("kproxy_dns_lost_replies", "Replies that the kernel did not take", {}),
 }

@@ -63,8 +63,7 @@ class Outside:
         reply = self.resolver.ask(forward, waiter, address, self._loop.now)
         if reply is not None:
             tally.outside(_kind(forward.query.qtype, query_size, reply, CACHE))
-        else:
-            self.carry_out()
+        self.carry_out()
         return reply
 
     def carry_out(self) -> None:

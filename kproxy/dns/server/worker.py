@@ -182,6 +182,7 @@ class Worker:
                 "cache_misses": self._cache.misses,
                 "cache_evictions": self._cache.evictions,
                 "cache_served_stale": self._cache.stale,
+                "cache_prefetch": self._resolver.refreshed,
                 "forward_rejects": self._resolver.rejected,
                 "lost_replies": sum(tally.lost for _, tally in self._counted),
             },

@@ -47,12 +47,12 @@ def gone(pid: int) -> bool:
 def test_the_agent_starts_it_and_starts_it_again_and_ends_it() -> None:
     with dns_node() as node, agent(node, "--dns-bind-address", f"{ADDRESS}:53") as running:
         running.wait_ready()
-        eventually(lambda: answers(node), "DNS answers")
+        eventually(lambda: answers(node), "DNS answers", 30)
         first = child(running)
         assert first is not None
         os.kill(first, signal.SIGKILL)
-        eventually(lambda: child(running) not in (None, first), "DNS is started again")
-        eventually(lambda: answers(node), "DNS answers again")
+        eventually(lambda: child(running) not in (None, first), "DNS is started again", 30)
+        eventually(lambda: answers(node), "DNS answers again", 30)
         assert "DNS ended with code -9: starting it again" in running.log.read_text()
         second = child(running)
         assert second is not None
@@ -62,7 +62,7 @@ def test_the_agent_starts_it_and_starts_it_again_and_ends_it() -> None:
 
 def test_it_does_not_outlive_an_agent_that_was_killed() -> None:
     with dns_node() as node, agent(node, "--dns-bind-address", f"{ADDRESS}:53") as running:
-        eventually(lambda: answers(node), "DNS answers")
+        eventually(lambda: answers(node), "DNS answers", 30)
         pid = child(running)
         assert pid is not None
         running.kill()

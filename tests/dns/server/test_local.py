@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -127,7 +128,8 @@ def test_nothing_is_lost_when_all_of_it_is_killed_at_once(cluster: Cluster, prox
     workers = running.workers()
     running.kill()
     for worker in workers:
-        os.kill(worker, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it ends when the service does
+            os.kill(worker, signal.SIGKILL)
     eventually(lambda: ask(cluster, DB, CLUSTER_DNS) == "192.0.2.80", "the cluster's DNS answers")
     with server(cluster, "--dns-intercept", CLUSTER_DNS):
         eventually(lambda: ask(cluster, DB, CLUSTER_DNS) == "10.244.9.1", "it is answered here again")
