@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Literal
 from unittest import mock
 
 from tests.flows import scene
-from tests.flows.modes import Iptables, Nftables
+from tests.flows.modes import Iptables, Ipvs, Nftables
 from tests.flows.sctp import PROTOCOLS
 from tests.flows.stage import Stage
 from tests.oracle.cluster import KPROXY, OracleCluster
-from tests.oracle.kube_proxy import KubeProxyIptables, KubeProxyNftables
+from tests.oracle.kube_proxy import KubeProxyIptables, KubeProxyIpvs, KubeProxyNftables
+from tests.uml.needs import ipvs_missing
 
 if TYPE_CHECKING:
     from tests.flows.configs import Config
@@ -33,11 +34,16 @@ class Pairing:
     kube_proxy: KubeProxy
     kproxy: Mode
 
+    def why_not(self) -> str:
+        """Why it can't be played in this kernel; empty when it can."""
+        return ipvs_missing() if self.kproxy.letter == "v" else ""
+
 
 #: Another mode is another line here.
 PAIRINGS: tuple[Pairing, ...] = (
     Pairing(KubeProxyIptables("nft"), Iptables("nft")),
     Pairing(KubeProxyNftables(), Nftables()),
+    Pairing(KubeProxyIpvs(), Ipvs()),
 )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tests.flows.line import Elsewhere
+from tests.lab.addresses import FAMILIES, Family
 
 if TYPE_CHECKING:
     from tests.flows.stage import Case
@@ -13,16 +14,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """Lines of the table: those of `row` whose label has `text` in it, in the modes with these letters."""
+    """Lines of the table: those of `row` whose label has `text` in it, in these modes (letters) and families.
+
+    `row` may be several, separated by spaces.
+    """
 
     row: str
     text: str = ""
     modes: str = "inv"
+    families: tuple[Family, ...] = FAMILIES
 
     def include(self, case: Case) -> bool:
         line = case.entry.line
         assert not isinstance(line, Elsewhere)
-        return self.row == line.row and self.text in line.label and case.mode.letter in self.modes
+        return (
+            line.row in self.row.split()
+            and self.text in line.label
+            and case.mode.letter in self.modes
+            and case.family in self.families
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +53,41 @@ HEADLESS_LABEL = (
     "clusterIP: a ClusterIP Service with that label has no endpoints and refuses. The table says it has no rules"
 )
 
+VIP_AS_SOURCE = (
+    "over IPv6 kube-proxy masquerades what goes to a pod of this node by some VIP: the pod's link has no address of "
+    "the node, and of all the others the kernel takes the one that looks most like the pod's. Ours are never chosen"
+)
+INTERNAL_LOCAL = (
+    "without an endpoint on this node IPVS refuses, or takes the others if the port is reachable from outside"
+)
+EXTERNAL_LOCAL = "there is one list of endpoints for all clients, which are those of this node unless there are none"
+UDP_AT_ONCE = "a UDP endpoint that terminates is removed at once, and its flows with it"
+
+IPVS_DIFFERENCES = tuple(
+    Difference(lines, reason, f"IPVS mode: {documented}")
+    for lines, reason, documented in (
+        (Lines("2", "chosen endpoint", "v", ("ipv6",)), VIP_AS_SOURCE, "masquerades by a VIP"),
+        (Lines("3 4 5 7 16", "", "v", ("ipv6",)), VIP_AS_SOURCE, "masquerades by a VIP"),
+        (Lines("6", "hairpin", "v", ("ipv6",)), VIP_AS_SOURCE, "masquerades by a VIP"),
+        (Lines("9", "PB->C", "v", ("ipv6",)), VIP_AS_SOURCE, "masquerades by a VIP"),
+        (Lines("42 43 52 59 62 67 68 75 103 104", "", "v", ("ipv6",)), VIP_AS_SOURCE, "masquerades by a VIP"),
+        (Lines("66", "only IPv4 CIDRs", "v"), VIP_AS_SOURCE, "masquerades by a VIP"),
+        (Lines("83", "primary IP", "v", ("ipv6",)), VIP_AS_SOURCE, "masquerades by a VIP"),
+        (Lines("17 19 21 22", "", "v"), INTERNAL_LOCAL, "`internalTrafficPolicy: Local` without one"),
+        (Lines("41 46 57 57a 72", "", "v"), EXTERNAL_LOCAL, "`externalTrafficPolicy: Local` without an endpoint"),
+        (Lines("47", "gauge", "v"), EXTERNAL_LOCAL, "`externalTrafficPolicy: Local` without an endpoint"),
+        (Lines("97", "", "v"), UDP_AT_ONCE, "looks once a minute"),
+    )
+)
+
 DIFFERENCES = (
+    *IPVS_DIFFERENCES,
     Difference(
         Lines("31", "headless label"),
         HEADLESS_LABEL,
         "a ClusterIP Service with the label `service.kubernetes.io/headless`",
     ),
-    Difference(Lines("96"), STALE_UDP, "UDP flows to a Service scaled to zero, or deleted, keep going"),
+    Difference(Lines("96", modes="in"), STALE_UDP, "UDP flows to a Service scaled to zero, or deleted, keep going"),
     Difference(Lines("102"), NAT_FLUSHED, "looks for its canary in `mangle` only"),
 )
 

@@ -7,13 +7,15 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 from tests.flows.configs import SYNC_PERIOD_S
-from tests.flows.modes import Iptables, Mode, Nftables
+from tests.flows.modes import Iptables, Ipvs, Mode, Nftables
 from tests.oracle.cluster import Program, kube_proxy
 from tests.peers import peer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from tests.lab import Family, Namespace
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #: The flags of the iptables mode set the periods of the nftables mode too.
@@ -61,6 +63,31 @@ class KubeProxyNftables(Nftables, KubeProxy):
 
     def program(self) -> Program:
         return kube_proxy(str(peer("kube-proxy")), lambda _: {"PATH": SYSTEM_PATH})
+
+
+class KubeProxyIpvs(Ipvs, KubeProxy):
+    """kube-proxy's IPVS mode. It calls ipset and iptables; virtual servers and addresses it writes over netlink."""
+
+    name = "kube-proxy-ipvs"
+    arguments = ("--proxy-mode=ipvs", f"--ipvs-sync-period={SYNC_PERIOD_S}s", "--ipvs-min-sync-period=100ms")
+
+    def reset(self, node: Namespace) -> None:
+        super().reset(node)
+        node.run("ipset", "destroy")
+
+    def flush(self, node: Namespace, family: Family, tables: tuple[str, ...]) -> None:
+        Iptables("nft").flush(node, family, ("nat", "filter"))
+        node.run("ipvsadm", "-C")
+
+    def obstruct(self, directory: Path) -> tuple[dict[str, str], Path]:
+        names = {f"{prefix}-restore": f"{prefix}-nft-restore" for prefix in ("iptables", "ip6tables")}
+        programs, flag = obstructed(directory, names)
+        return {"PATH": f"{programs}:{tools(directory, 'nft')}:{SYSTEM_PATH}"}, flag
+
+    def program(self) -> Program:
+        return kube_proxy(
+            str(peer("kube-proxy")), lambda directory: {"PATH": f"{tools(directory, 'nft')}:{SYSTEM_PATH}"}
+        )
 
 
 def obstructed(directory: Path, names: Mapping[str, str]) -> tuple[Path, Path]:

@@ -15,9 +15,10 @@ import pytest
 
 from tests.flows.stages import Stages, selected_cases
 from tests.oracle.cases import cases_of
-from tests.oracle.contest import PAIRINGS, Contest
+from tests.oracle.contest import PAIRINGS, Contest, Pairing
 from tests.oracle.known import BESIDE_THE_TABLE, DIFFERENCES, Difference, Lines, beside_the_table, reason
 from tests.peers import require
+from tests.uml.needs import needs_ipvs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +27,20 @@ if TYPE_CHECKING:
     from tests.flows.stage import Case
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "differences.md"
-CASES = [pytest.param(case, id=case.id) for pairing in PAIRINGS for case in cases_of(pairing.kube_proxy)]
+
+
+def _marks(pairing: Pairing) -> list[pytest.MarkDecorator]:
+    """What only another kernel can show is played in User-Mode Linux, with etcd and API server inside."""
+    return [pytest.mark.uml, needs_ipvs] if pairing.kproxy.letter == "v" else []
+
+
+CASES = [
+    pytest.param(case, id=case.id, marks=_marks(pairing))
+    for pairing in PAIRINGS
+    for case in cases_of(pairing.kube_proxy)
+    # In User-Mode Linux a configuration takes minutes; `python -m tests.oracle ipvs` plays all of them.
+    if pairing.kproxy.letter != "v" or case.config == "default"
+]
 
 
 @pytest.fixture(scope="module")

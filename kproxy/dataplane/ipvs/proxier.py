@@ -56,8 +56,11 @@ class IpvsProxier:
         return self.servers.taken | self.filter.refused | self._refused
 
     def configure(self, node: NodeInfo, addresses: tuple[str, ...], service_cidrs: tuple[str, ...] = ()) -> None:
-        """Take over what is known of the node and the cluster, of this family; VIPs are not among `addresses`."""
-        self.filter.configure(node, addresses, service_cidrs)
+        """Take over what is known of the node, of this family; VIPs are not among `addresses`.
+
+        Addresses of `service_cidrs` that no Service has leave the node as they are, as in kube-proxy's IPVS mode.
+        """
+        self.filter.configure(node, addresses)
         self._node_ips = addresses
         node_ports = parse_node_port_addresses(self._config.node_port_addresses, node.ips)
         serving = node_ports.matching(self.family, addresses)

@@ -107,8 +107,8 @@ def _masquerade_cluster_ip(family: Family, options: LayoutOptions) -> Iterator[R
     elif options.local:
         yield r.rule(r.not_from_pods(family, options.local), r.jump(layout.MARK))
     else:
-        # A process of the node that leaves its address to the kernel has the VIP itself, which is on every node.
-        yield r.rule(r.address_type_is_local("saddr"), r.jump(layout.MARK))
+        # A process of the node that leaves its address to the kernel gets the VIP itself, which every node has.
+        yield r.rule(r.in_set(r.load(family, "saddr"), VIPS), r.jump(layout.MARK))
 
 
 IPVS = Design(base_table, elements, short_cuts)
