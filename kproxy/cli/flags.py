@@ -95,6 +95,8 @@ DNS_FLAGS = (
         "Parts of the zone, as domains, in which names that do not exist are asked of the upstreams.",
         multiple=True,
     ),
+    Flag("dns-endpoint-pod-names", BOOLEAN, False, "An endpoint without hostname is called as its Pod."),
+    Flag("dns-zonal", BOOLEAN, False, "Names for a headless Service's endpoints in a zone: ZONE.pin._zone.SERVICE..."),
     Flag("dns-ignore-empty-service", BOOLEAN, False, "A ClusterIP Service without ready endpoints has no name."),
     Flag("dns-no-endpoints", BOOLEAN, False, "No names of endpoints, and so no headless Services."),
     Flag(

@@ -17,14 +17,16 @@ from kproxy.state.mirror import mirror
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from kproxy.dns.zone_config import ZoneConfig
     from kproxy.sources.changes import Change
 
 
 class Holdings:
     """The objects, by the names that DNS has for them; `services` is by `service_key`."""
 
-    def __init__(self, exposed: frozenset[bytes] = frozenset()) -> None:
-        self._exposed = exposed
+    def __init__(self, config: ZoneConfig) -> None:
+        self._config = config
+        self._exposed = frozenset(config.namespaces)
         self.services: dict[bytes, ServiceRecord] = {}
         self._touched: set[bytes] = set()
         self.pods = PodAddresses()
@@ -144,7 +146,7 @@ class Holdings:
             problem = ObjectError(where, f"metadata.labels[{LABEL_SERVICE_NAME}]", str(error))
             self._problems["EndpointSlice", name] = (problem,)
             return None
-        record, problems = read_slice(obj, key)
+        record, problems = read_slice(obj, key, self._config)
         if problems:
             found = tuple(ObjectError(where, field, what) for field, what in problems)
             self._problems["EndpointSlice", name] = found
@@ -157,7 +159,7 @@ class Holdings:
         except ValueError:
             return False
         made = mirror(obj, delegated=True) if obj is not None and self._is_exposed(name) else {}
-        records = {slice_name: read_slice(slice_, key)[0] for slice_name, slice_ in made.items()}
+        records = {slice_name: read_slice(slice_, key, self._config)[0] for slice_name, slice_ in made.items()}
         before = self._mirrors.get(key)
         if before == (records if obj is not None else None):
             return False
@@ -200,7 +202,7 @@ class Holdings:
         return True
 
     def _is_exposed(self, name: str) -> bool:
-        return not self._exposed or name.split("/", 1)[0].encode() in self._exposed
+        return not self._exposed or name.split("/", 1)[0] in self._exposed
 
     def _count(self, key: bytes, step: int) -> None:
         namespace = key[1 + key[0] :]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from kproxy.dns.codes import AAAA, SRV, A
 from kproxy.dns.names import MAX_NAME, relative
 from kproxy.dns.records import Answer, RRset, no_data, no_name
+from kproxy.dns.zonal import PIN, PREFER, in_zone
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -78,6 +79,22 @@ class ServiceAnswers:
             return self._headless(key, wanted, qtype)
         ports = tuple(one for one in service.ports if one[:2] == wanted and one[0])
         return self._cluster(key, service, ports, qtype) if ports else no_name(self._authority)
+
+    def of_zone(self, key: bytes, service: ServiceRecord, labels: list[bytes], qtype: int) -> Answer:
+        """Return the answer for a name with `_zone`; `labels` are those before it: the zone's, and what to do."""
+        if not service.headless or self._config.no_endpoints or (labels and labels[-1] not in (PIN, PREFER)):
+            return no_name(self._authority)
+        slices = list(self._holdings.slices_of(key))
+        if not any(slice_.addresses for slice_ in slices):
+            return no_name(self._authority)
+        found = in_zone(slices, b".".join(labels[:-1]))
+        if not found and labels[-1:] == [PREFER]:
+            found = slices
+        if len(labels) < 2 or not found:
+            return no_data(self._authority, qtype)
+        if qtype == SRV:
+            return self._srv(key, _endpoint_ports(found, None))
+        return self._of_addresses([address for slice_ in found for address in slice_.addresses], qtype)
 
     def names_of(self, address: bytes) -> tuple[bytes, ...]:
         """Return the names (wire form) that the owners of an address have."""

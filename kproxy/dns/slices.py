@@ -15,6 +15,7 @@ from kproxy.state.mirror import is_mirrored
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from kproxy.dns.zone_config import ZoneConfig
     from kproxy.kube import wire
 
 
@@ -22,7 +23,8 @@ class SliceRecord(msgspec.Struct, frozen=True, gc=False):
     """The ready endpoints of one slice.
 
     `service` is `service_key` of the Service it belongs to. `names` are labels in lower case, b"" for an endpoint
-    that is called by its address; () if all are. `mirrored`: the control plane made it of an Endpoints object.
+    that is called by its address; () if all are. `mirrored`: the control plane made it of an Endpoints object. `zones`
+    are in lower case, () unless they are asked for.
     """
 
     service: bytes
@@ -30,6 +32,7 @@ class SliceRecord(msgspec.Struct, frozen=True, gc=False):
     names: tuple[bytes, ...]
     ports: tuple[Port, ...]
     mirrored: bool = False
+    zones: tuple[bytes, ...] = ()
 
     def named(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield (label, address) of every endpoint."""
@@ -45,7 +48,9 @@ Problem = tuple[str, str]
 """A field, and what is wrong with it."""
 
 
-def read_slice(slice_: wire.EndpointSlice, service: bytes) -> tuple[SliceRecord | None, list[Problem]]:
+def read_slice(
+    slice_: wire.EndpointSlice, service: bytes, config: ZoneConfig
+) -> tuple[SliceRecord | None, list[Problem]]:
     """Return what DNS takes of a slice (None: its addresses are not IP), and what it had to leave out.
 
     Only `conditions.ready` counts, and absent is ready: for `publishNotReadyAddresses` the control plane says ready
@@ -53,7 +58,7 @@ def read_slice(slice_: wire.EndpointSlice, service: bytes) -> tuple[SliceRecord 
     """
     if slice_.address_type not in (Family.IPV4, Family.IPV6):
         return None, []
-    found: dict[tuple[bytes, bytes], None] = {}
+    found: dict[tuple[bytes, bytes], bytes] = {}
     problems: list[Problem] = []
     for index, endpoint in enumerate(slice_.endpoints or ()):
         if endpoint.conditions is not None and endpoint.conditions.ready is False:
@@ -65,14 +70,20 @@ def read_slice(slice_: wire.EndpointSlice, service: bytes) -> tuple[SliceRecord 
         if family != slice_.address_type:
             problems.append((f"endpoints[{index}].addresses[0]", f"not an {slice_.address_type} address"))
             continue
-        found[pack_ip(ip), _name(endpoint)] = None
-    names = tuple(name for _, name in found)
-    addresses = tuple(address for address, _ in found)
-    if not any(names):
-        names = ()
-    return SliceRecord(service, addresses, names, read_ports(slice_.ports or ()), is_mirrored(slice_)), problems
+        name = _name(endpoint, pod_names=config.endpoint_pod_names)
+        found[pack_ip(ip), name] = (endpoint.zone or "").lower().encode() if config.zonal else b""
+    return SliceRecord(
+        service,
+        tuple([address for address, _ in found]),
+        tuple([name for _, name in found]) if any(name for _, name in found) else (),
+        read_ports(slice_.ports or ()),
+        is_mirrored(slice_),
+        tuple(found.values()) if config.zonal else (),
+    ), problems
 
 
-def _name(endpoint: wire.Endpoint) -> bytes:
+def _name(endpoint: wire.Endpoint, *, pod_names: bool) -> bytes:
     hostname = (endpoint.hostname or "").lower()
+    if not hostname and pod_names and endpoint.target_ref is not None:
+        hostname = endpoint.target_ref.name
     return hostname.encode() if is_label(hostname) else b""

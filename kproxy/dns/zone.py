@@ -16,6 +16,7 @@ from kproxy.dns.records import Answer, RRset, authority, no_data, no_name, not_r
 from kproxy.dns.reverse import ReverseZones
 from kproxy.dns.service_answers import ServiceAnswers
 from kproxy.dns.special import special_answer
+from kproxy.dns.zonal import MARK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,7 +49,7 @@ class Zone:
         self.authority = authority(absolute(config.domain))
         self._log = ChangeLog()
         self._synced = False
-        self._holdings = Holdings(frozenset(name.encode() for name in config.namespaces))
+        self._holdings = Holdings(config)
         self._answers = ServiceAnswers(config, self.authority, self._holdings)
         self._addresses = tuple(pack_ip(text) for text in config.addresses)
         self._reverse = ReverseZones(config, self._answers, self._apex)
@@ -148,6 +149,9 @@ class Zone:
             return self._alias(service, qtype, seen) if left == 3 else no_name(self.authority)
         if left == 3:
             return self._answers.of_service(key, service, qtype)
+        if self.config.zonal and name[starts[left - 4] + 1 : starts[left - 3]] == MARK:
+            labels = [name[starts[at] + 1 : starts[at + 1]] for at in range(left - 4)]
+            return self._answers.of_zone(key, service, labels, qtype)
         if left == 4:
             return self._answers.of_endpoint(key, service, name[1 : starts[1]], qtype)
         if left == 5:

@@ -27,6 +27,8 @@ class ZoneConfig:
         reverse: networks whose reverse zones are ours: an unknown address there does not exist. Of all others known
             addresses are answered, and unknown ones are somebody else's to answer.
         namespaces: the only ones that exist; empty: all.
+        endpoint_pod_names: an endpoint without hostname is called as its Pod.
+        zonal: headless Services have names for the endpoints of one zone (`zonal.py`).
         ignore_empty_service: a ClusterIP Service without a ready endpoint does not exist.
         no_endpoints: no names of endpoints, no headless Services.
         fallthrough: zones (as text; "." is all) in which a name that does not exist is somebody else's to answer.
@@ -39,6 +41,8 @@ class ZoneConfig:
     addresses: tuple[str, ...] = ()
     reverse: tuple[str, ...] = ()
     namespaces: tuple[str, ...] = ()
+    endpoint_pod_names: bool = False
+    zonal: bool = False
     ignore_empty_service: bool = False
     no_endpoints: bool = False
     fallthrough: tuple[str, ...] = ()
@@ -53,6 +57,8 @@ class ZoneConfig:
             raise ConfigError("dns.ttl", f"{self.ttl} is not in 0..{MAX_TTL} seconds")
         if self.pods not in POD_MODES:
             raise ConfigError("dns.pods", f"{self.pods!r} is not one of {', '.join(POD_MODES)}")
+        if self.zonal and self.no_endpoints:
+            raise ConfigError("dns.zonal", "needs the endpoints that noEndpoints leaves out", remedy="drop one of them")
         for text in self.namespaces:
             if not is_label(text):
                 raise ConfigError("dns.namespaces", f"{text!r} is not the name of a namespace")

@@ -120,6 +120,12 @@ class EndpointHints(Wire, frozen=True, gc=False):
     for_nodes: list[Hint] | None = None
 
 
+class ObjectReference(Wire, frozen=True, gc=False):
+    """endpoints[].targetRef: the Pod behind an endpoint."""
+
+    name: str = ""
+
+
 class Endpoint(Wire, frozen=True, gc=False):
     """endpoints[] of an EndpointSlice. Only addresses[0] is used."""
 
@@ -128,6 +134,8 @@ class Endpoint(Wire, frozen=True, gc=False):
     node_name: str | None = None
     hostname: str | None = None
     hints: EndpointHints | None = None
+    target_ref: ObjectReference | None = None
+    zone: str | None = None
 
 
 class EndpointPort(Wire, frozen=True, gc=False):

@@ -39,10 +39,21 @@ def service(key: str, *ips: str, on: Iterable[str] = (), external_name: str | No
 
 
 def endpoint(text: str) -> wire.Endpoint:
-    """Read "10.0.0.1" or "10.0.0.1=hostname", either with "!" (ready: false) or "+" (ready: true) behind it."""
+    """Read "10.0.0.1" or "10.0.0.1=hostname", either with "!" (ready: false) or "+" (ready: true) behind it.
+
+    "10.0.0.1@a" is in zone a, "10.0.0.1~p" is Pod p.
+    """
     ready = {"!": False, "+": True}.get(text[-1])
-    ip, _, hostname = text.rstrip("!+").partition("=")
-    return wire.Endpoint(addresses=[ip], hostname=hostname or None, conditions=wire.EndpointConditions(ready=ready))
+    text, _, pod_name = text.rstrip("!+").partition("~")
+    text, _, zone = text.partition("@")
+    ip, _, hostname = text.partition("=")
+    return wire.Endpoint(
+        addresses=[ip],
+        hostname=hostname or None,
+        conditions=wire.EndpointConditions(ready=ready),
+        zone=zone or None,
+        target_ref=wire.ObjectReference(pod_name) if pod_name else None,
+    )
 
 
 def slice_(key: str, of: str, *endpoints: str, on: Iterable[str] = ()) -> Change:

@@ -55,6 +55,19 @@ SHOP: list[Change] = [
 ]
 """F1: Services of every kind."""
 
+ZONES: list[Change] = [
+    *NAMESPACES,
+    service("shop/web", "10.96.0.1", on=HTTP),
+    slice_("shop/web-1", "web", "10.244.0.1@a", on=HTTP),
+    service("shop/db", "None", on=HTTP),
+    slice_("shop/db-1", "db", "10.244.3.1=db-1@a", "10.244.3.2=db-2@B", "10.244.3.3=db-3@b", on=HTTP),
+    service("shop/far", "None", on=HTTP),
+    slice_("shop/far-1", "far", "10.244.4.1@eu-1.c", on=HTTP),
+    service("shop/named", "None", on=HTTP),
+    slice_("shop/named-1", "named", "10.244.0.40~p-x", f"10.244.0.41~{'p' * 64}", "10.244.0.42=host~p-z", on=HTTP),
+]
+"""Endpoints that say in which zone they are, and of which Pod."""
+
 REVERSE: list[Change] = [
     *NAMESPACES,
     service("shop/web", "10.96.1.100", on=HTTP),
@@ -82,6 +95,9 @@ CLUSTERS: dict[str, tuple[dict[str, Any], list[Change]]] = {
     "pods_verified": ({"pods": "verified"}, SHOP),
     "pods_disabled": ({"pods": "disabled"}, SHOP),
     "reverse": ({"reverse": REVERSE_NETWORKS, "namespaces": ("shop",)}, REVERSE),
+    "zonal": ({"zonal": True}, ZONES),
+    "not_zonal": ({}, ZONES),
+    "pod_names": ({"endpoint_pod_names": True}, ZONES),
     "fallthrough": ({"fallthrough": (".",)}, SHOP),
     "fallthrough_svc": ({"fallthrough": ("svc.cluster.local",)}, SHOP),
 }

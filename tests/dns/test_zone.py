@@ -234,6 +234,7 @@ def test_a_bad_object_keeps_its_last_good_answer(zone: Zone, responder: Responde
         ({"ttl": 3601}, "dns.ttl: 3601 is not in 0..3600 seconds"),
         ({"pods": "some"}, "dns.pods: 'some' is not one of disabled, insecure, verified"),
         ({"reverse": ("10.0.0.0/33",)}, "dns.reverse"),
+        ({"zonal": True, "no_endpoints": True}, "dns.zonal: needs the endpoints that noEndpoints leaves out"),
         ({"namespaces": ("a.b",)}, "dns.namespaces: 'a.b' is not the name of a namespace"),
         ({"addresses": ("localhost",)}, "dns.addresses"),
         ({"fallthrough": ("a..b",)}, "dns.fallthrough"),

@@ -59,6 +59,8 @@ class DnsConfig:
             "--cluster-domain": self.zone.domain,
             "--dns-ttl": str(self.zone.ttl),
             "--dns-pods": self.zone.pods,
+            "--dns-endpoint-pod-names": "true" if self.zone.endpoint_pod_names else "",
+            "--dns-zonal": "true" if self.zone.zonal else "",
             "--dns-ignore-empty-service": "true" if self.zone.ignore_empty_service else "",
             "--dns-no-endpoints": "true" if self.zone.no_endpoints else "",
             "--dns-workers": str(self.workers),
@@ -175,6 +177,7 @@ def _zone(values: Mapping[str, Any], addresses: tuple[BindAddress, ...]) -> Zone
         "dns.reverse": "--dns-reverse",
         "dns.namespaces": "--dns-namespaces",
         "dns.fallthrough": "--dns-fallthrough",
+        "dns.zonal": "--dns-zonal",
     }
     try:
         return ZoneConfig(
@@ -185,6 +188,8 @@ def _zone(values: Mapping[str, Any], addresses: tuple[BindAddress, ...]) -> Zone
             reverse=tuple(values.get("dns_reverse") or ()),
             namespaces=tuple(values.get("dns_namespaces") or ()),
             fallthrough=tuple(values.get("dns_fallthrough") or ()),
+            endpoint_pod_names=bool(values.get("dns_endpoint_pod_names")),
+            zonal=bool(values.get("dns_zonal")),
             ignore_empty_service=bool(values.get("dns_ignore_empty_service")),
             no_endpoints=bool(values.get("dns_no_endpoints")),
         )

@@ -23,6 +23,8 @@ COREFILE = """\
         kubeconfig {kubeconfig}
         pods insecure
         ttl 5
+        zonal
+        endpoint_pod_names
     }}
     forward . {upstream}
 }}

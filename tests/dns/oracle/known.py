@@ -83,7 +83,12 @@ def _without_weight(record: str) -> str:
     return " ".join(words[:4] + words[5:])
 
 
+def _special(asked: Asked) -> bool:
+    return asked.name.lower().endswith(("localhost.", ".invalid.", ".onion.")) and "AA" in asked.ours.flags
+
+
 KNOWN = (
+    Known("`localhost`, `invalid` and `onion` are asked of the upstreams", _special),
     Known("a name may exist for one type of record and not for another", _existence),
     Known("an ExternalName Service has its CNAME only for A, AAAA and CNAME queries", _external_name),
     Known("ANY is answered as if there were nothing", _any),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tests.dns.cluster import service, slice_
-from tests.dns.fixtures import HTTP, REVERSE, SHOP
+from tests.dns.fixtures import HTTP, REVERSE, SHOP, ZONES
 
 if TYPE_CHECKING:
     from kproxy.kube import wire
@@ -33,7 +33,7 @@ DOUBLE = [
 def cluster_objects() -> list[Object]:
     """Namespaces, Services and slices; of what both fixtures have, the first."""
     found: dict[tuple[str, str], Object] = {}
-    for change in (*SHOP, *REVERSE, *DOUBLE):
+    for change in (*SHOP, *REVERSE, *ZONES, *DOUBLE):
         if change.kind in COLLECTIONS and change.obj is not None:
             found.setdefault((change.kind, change.key), _object(change.kind, change.obj))
     return list(found.values())

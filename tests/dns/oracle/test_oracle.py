@@ -61,8 +61,8 @@ def asked() -> Iterator[list[Asked]]:
             namespace.run("ip", "address", "add", f"{address}/32", "dev", link)
         kubeconfig = control.kubeconfig("dns", token=control.service_account_token())
         ours = ("--kubeconfig", str(kubeconfig), "--dns-bind-address", f"{US}:53", "--dns-upstream", WORLD)
-        reverse = ("--dns-reverse", ",".join(REVERSE_NETWORKS))
-        server = DnsProcess(namespace, [*ours, *reverse, "--dns-metrics-bind-address", "127.0.0.1:9154"], 9154)
+        options = ("--dns-zonal", "--dns-endpoint-pod-names", "--dns-reverse", ",".join(REVERSE_NETWORKS))
+        server = DnsProcess(namespace, [*ours, *options, "--dns-metrics-bind-address", "127.0.0.1:9154"], 9154)
         admin = control.kubeconfig("coredns", token="admin-token")
         with World(namespace, WORLD), server, CoreDns(namespace, THEM, admin, WORLD, control.directory):
             names = dict.fromkeys([*(row.name for row in rows()), *MORE_NAMES])

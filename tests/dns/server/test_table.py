@@ -43,6 +43,8 @@ FLAGS = {
     "pods": "--dns-pods",
     "ignore_empty_service": "--dns-ignore-empty-service",
     "no_endpoints": "--dns-no-endpoints",
+    "endpoint_pod_names": "--dns-endpoint-pod-names",
+    "zonal": "--dns-zonal",
 }
 CLUSTER = dns.name.from_text("cluster.local.")
 TRANSPORTS = [(tcp, to) for tcp in (False, True) for to in (ADDRESS, ADDRESS6)]
