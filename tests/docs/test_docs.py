@@ -66,3 +66,11 @@ def test_on_a_machine_with_systemd() -> None:
     assert ran.status == 0, ran.output
     assert "Active: active (running)" in ran.output
     assert "KUBE-SERVICES" not in ran.output.rpartition("Active: active")[2]
+
+
+def test_decisions_have_numbers_of_their_own() -> None:
+    decisions = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+    numbers = [one.name.split("-")[0] for one in decisions]
+    assert len(set(numbers)) == len(numbers), "two pages have the same number"
+    for one, number in zip(decisions, numbers, strict=True):
+        assert one.read_text().startswith(f"# {int(number)}. "), one.name

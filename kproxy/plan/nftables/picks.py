@@ -9,7 +9,7 @@ random until one is filled::
 Why not `numgen random mod 5` for five endpoints, and a chain for each number? Because the kernel walks a whole verdict
 map where a `goto` is entered into it, and a whole map of endpoints for every new rule that looks into it: tens of
 milliseconds in a big cluster whenever an endpoint comes or goes. So the verdicts of a Service depend on the size
-alone, and the picks up to 64 are there from the start. docs/decisions/0015-sizes-of-lists.md has the figures.
+alone, and the picks up to 64 are there from the start. docs/decisions/0020-sizes-of-lists.md has the figures.
 
 At least every second slot is filled (in the smallest list, every fourth), so that a packet is hardly ever left after
 `TRIES` of them; the first half of the slots is filled for sure. The last, slot 0, is there as long as any endpoint is:
