@@ -110,6 +110,7 @@ class Agent:
         self._supervisor = Supervisor()
         self._repairs = None if drift is None else Repairs(drift, metrics, self._repair)
         self._take_over = take_over
+        self._taking_over: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._full = False
         self._ready = False
@@ -222,7 +223,8 @@ class Agent:
         if succeeded and not self._ready:
             self._ready = True
             self._supervisor.ready(f"Services at the first sync: {len(self._state.services)}")
-            await asyncio.to_thread(self._take_over)
+            # Beside the syncs, which it must not hold up: there may be thousands of old rules.
+            self._taking_over = asyncio.create_task(asyncio.to_thread(self._take_over))
         if not gc.isenabled():
             memory.settle()
         self._notices.tell(self._state, [*self._source_problems, *self._syncer.problems()])
