@@ -53,6 +53,7 @@ class KeptAnswers:
         self.recent: dict[bytes, Kept] = {}
         self._older: dict[bytes, Kept] = {}
         self._brief: list[bytes] = []
+        self._depending: dict[bytes | None, list[bytes]] = {}
         self._most = most
         self._counts: dict[Kind, Count] = {}
 
@@ -72,9 +73,10 @@ class KeptAnswers:
         self, query: bytes, reply: bytes | Turning, kind: Kind, depends: bytes | None, *, briefly: bool = False
     ) -> None:
         """Keep a reply, `briefly` until the next `forget_brief`."""
-        self._keep(query, (reply, self.count(kind), depends))
         if briefly:
             self._brief.append(query)
+            depends = b""  # whatever changes, it goes
+        self._keep(query, (reply, self.count(kind), depends))
 
     def count(self, kind: Kind) -> Count:
         """Return the counter of a kind."""
@@ -101,15 +103,15 @@ class KeptAnswers:
         if changed is None:
             self.forget()
             return
-        for answers in (self.recent, self._older):
-            # A look at each costs a tenth of making a few anew.
-            gone = [query for query, (_, _, depends) in answers.items() if depends is None or depends in changed]
-            for query in gone:
-                del answers[query]
+        self.forget_brief()
+        for key in (None, *changed):
+            for query in self._depending.pop(key, ()):
+                self.recent.pop(query, None)
+                self._older.pop(query, None)
 
     def forget(self) -> None:
         """Drop all answers, but not how often they were given."""
-        self.recent, self._older, self._brief = {}, {}, []
+        self.recent, self._older, self._brief, self._depending = {}, {}, [], {}
 
     def forget_brief(self) -> None:
         """Drop those that are kept briefly."""
@@ -121,4 +123,13 @@ class KeptAnswers:
     def _keep(self, query: bytes, kept: Kept) -> None:
         if len(self.recent) >= self._most:
             self._older, self.recent = self.recent, {}
+            self._depending = {}
+            for old, (_, _, depends) in self._older.items():
+                self._note(old, depends)
         self.recent[query] = kept
+        self._note(query, kept[2])
+
+    def _note(self, query: bytes, depends: bytes | None) -> None:
+        """Remember which answers a Service's change takes away; some of those may be gone already."""
+        if depends != b"":
+            self._depending.setdefault(depends, []).append(query)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import heapq
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kproxy.dns.cache import STALE_TTL, Failure, Kept, OutsideCache
 from kproxy.dns.codes import HINFO, NOERROR, NXDOMAIN, REFUSED, SERVFAIL
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
     from kproxy.dns.forward import Forward
     from kproxy.dns.upstream import Response
+
+
+SILENT_AFTER: Final = 3
+"""Failures in a row after which a server counts as silent."""
 
 
 class Upstream(NamedTuple):
@@ -147,6 +151,10 @@ class Resolver:
     def idle(self) -> bool:
         """Whether nobody waits for anything."""
         return not self._per_client
+
+    def silent(self) -> set[Upstream]:
+        """Return the servers that failed again and again, with no answer in between."""
+        return {upstream for upstream, one in self._conditions.items() if one.failures >= SILENT_AFTER}
 
     # What the shell calls
 

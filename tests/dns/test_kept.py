@@ -34,6 +34,38 @@ def test_brief_ones_go_and_the_others_stay() -> None:
     assert [reply(kept, name) for name in (b"outside", b"a", b"b")] == [None, b"reply to a", b"reply to b"]
 
 
+def test_a_change_takes_away_what_depends_on_it() -> None:
+    kept = KeptAnswers(most=3)
+    for number in range(9):
+        kept.put(b"web %d" % number, b"", KIND, b"web")
+        kept.put(b"db %d" % number, b"", KIND, b"db")
+    kept.find(b"db 7")  # it moves from the older generation to the recent one
+    kept.put(b"anything", b"", KIND, None)
+    kept.put(b"nothing", b"", KIND, b"")
+    before = len(kept)
+    kept.drop({b"db"})
+    assert not [number for number in range(9) if kept.find(b"db %d" % number)]
+    assert kept.find(b"anything") is None
+    assert kept.find(b"nothing") is not None
+    left = [number for number in range(9) if kept.find(b"web %d" % number)]
+    assert left
+    assert len(kept) == len(left) + 1 < before
+    kept.drop(None)
+    assert len(kept) == 0
+
+
+def test_what_moved_while_the_generations_changed_is_taken_away_too() -> None:
+    kept = KeptAnswers(most=2)
+    kept.put(b"a", b"", KIND, b"db")
+    kept.put(b"b", b"", KIND, b"web")
+    kept.put(b"c", b"", KIND, b"web")  # a and b are the older generation
+    kept.put(b"d", b"", KIND, b"web")
+    assert kept.find(b"a") is not None  # it moves, and pushes c and d into the older generation
+    kept.drop({b"db"})
+    assert kept.find(b"a") is None
+    assert kept.find(b"d") is not None
+
+
 def test_counts_survive_what_they_count() -> None:
     kept = KeptAnswers()
     fill(kept, b"a")

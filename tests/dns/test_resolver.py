@@ -138,6 +138,17 @@ def test_who_was_silent_lately_is_asked_last() -> None:
     assert play.sent[-1].upstream == ONE  # it gets another chance
 
 
+def test_a_server_that_is_silent_for_long_is_told_of() -> None:
+    play = Play(ONE, TWO)
+    for number in range(4):
+        play.ask(f"n{number}.example", f"c{number}")
+        play.wait(30)
+    assert play.resolver.silent() == {ONE, TWO}
+    play.ask("n9.example", "c9")
+    play.answer(play.sent[-1], "192.0.2.80")
+    assert play.resolver.silent() == {TWO}
+
+
 def test_all_silent_ends_before_the_client_gives_up() -> None:
     play = Play(ONE, TWO)
     play.ask()

@@ -70,6 +70,7 @@ class Worker:
         self._connections = Connections(self._loop)
         self._servers: list[UdpServer | TcpServer] = []
         self._counted: list[tuple[Responder, Tally]] = []
+        self._silent: set[Upstream] = set()
         feed.setblocking(False)
         self._loop.watch(self._feed_fd, self._feed_ready)
         self._loop.every(REPORT_S, self._report)
@@ -189,9 +190,18 @@ class Worker:
             levels={"cache_entries": len(self._cache), "tcp_connections": len(self._connections)},
         )
         self._tell(counts)
+        self._say_who_is_silent()
         if self._resolver.loop:
             self._resolver.loop = False
             self._tell(LoopFound())
+
+    def _say_who_is_silent(self) -> None:
+        silent = self._resolver.silent()
+        for upstream in silent - self._silent:
+            log.warning("%s does not answer for names outside the cluster", upstream)
+        for upstream in self._silent - silent:
+            log.info("%s answers again, or is not asked any more", upstream)
+        self._silent = silent
 
     def _tell(self, message: Message | None) -> None:
         """Send a message to the feeder, or what is left of earlier ones."""
