@@ -6,6 +6,7 @@ Done once, after the first sync: by then our own rules are in place, and connect
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kproxy.dataplane.iptables.leftovers import installed_tools, remove_chains
@@ -17,18 +18,23 @@ from kproxy.plan.nftables.layout import TABLE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from kproxy.dataplane.iptables.tool import IptablesTool
+
 log = logging.getLogger(__name__)
 
 
 def remove_leftovers(mode: str) -> None:
     """Remove the rules of every mode but this one, and say which; what can't be removed is said, and stays."""
-    for remove in (_remove_tables, _remove_chains, _remove_servers):
-        _carefully(remove, mode)
+    # In iptables mode the chains have the same names in both programs, and are ours now.
+    tools = [] if mode == "iptables" else installed_tools()
+    chains = [partial(_remove_chains, tool) for tool in tools]
+    for remove in (partial(_remove_tables, mode), *chains, partial(_remove_servers, mode)):
+        _carefully(remove)
 
 
-def _carefully(remove: Callable[[str], Iterator[str]], mode: str) -> None:
+def _carefully(remove: Callable[[], Iterator[str]]) -> None:
     try:
-        for what in remove(mode):
+        for what in remove():
             log.info("took over from another proxy: removed %s", what)
     except KernelError as error:
         log.warning("rules of another proxy stay: %s", error)
@@ -44,10 +50,7 @@ def _remove_servers(mode: str) -> Iterator[str]:
         yield from remove_ipvs()
 
 
-def _remove_chains(mode: str) -> Iterator[str]:
-    if mode == "iptables":
-        return  # the chains have the same names in both programs, and are ours now
-    for tool in installed_tools():
-        removed = remove_chains(tool)
-        if removed.chains:
-            yield f"{removed.chains} {tool.family} chains of iptables ({tool.variant})"
+def _remove_chains(tool: IptablesTool) -> Iterator[str]:
+    removed = remove_chains(tool)
+    if removed.chains:
+        yield f"{removed.chains} {tool.family} chains of iptables ({tool.variant})"
