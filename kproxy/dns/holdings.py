@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final
 
+import msgspec
+
+from kproxy.dns.address_index import AddressIndex
 from kproxy.dns.names import relative
 from kproxy.dns.pods import PodAddresses
 from kproxy.dns.services import ServiceRecord, read_service, service_key
@@ -17,8 +20,12 @@ from kproxy.state.mirror import mirror
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from kproxy.dns.services import Port
     from kproxy.dns.zone_config import ZoneConfig
     from kproxy.sources.changes import Change
+
+MOST_SHARED: Final = 1000
+"""Different lists of ports that are shared at a time."""
 
 
 class Holdings:
@@ -35,8 +42,9 @@ class Holdings:
         self._slices: dict[bytes, dict[str, SliceRecord]] = {}
         self._mirrors: dict[bytes, dict[str, SliceRecord]] = {}
         self._slice_service: dict[str, bytes] = {}
-        self._cluster_ips: dict[bytes, tuple[bytes, ...]] = {}
-        self._endpoint_ips: dict[bytes, tuple[SliceRecord, ...]] = {}
+        self._cluster_ips: AddressIndex[bytes] = AddressIndex()
+        self._endpoint_ips: AddressIndex[SliceRecord] = AddressIndex()
+        self._shared: dict[tuple[Port, ...], tuple[Port, ...]] = {}
         self._problems: dict[tuple[str, str], tuple[ObjectError, ...]] = {}
 
     # What is asked
@@ -55,11 +63,11 @@ class Holdings:
 
     def services_at(self, address: bytes) -> tuple[bytes, ...]:
         """Return the keys of the Services that have a cluster IP."""
-        return self._cluster_ips.get(address, ())
+        return self._cluster_ips.owners(address)
 
     def endpoints_at(self, address: bytes) -> tuple[SliceRecord, ...]:
         """Return the slices with an endpoint of that address."""
-        found = self._endpoint_ips.get(address, ())
+        found = self._endpoint_ips.owners(address)
         if self._mirrors:
             return tuple(slice_ for slice_ in found if any(slice_ is one for one in self.slices_of(slice_.service)))
         return found
@@ -110,12 +118,12 @@ class Holdings:
             del self.services[key]
             self._count(key, -1)
             for address in before.addresses:
-                _drop(self._cluster_ips, address, key)
+                self._cluster_ips.remove(address, key)
         if record is not None:
-            self.services[key] = record
+            self.services[key] = msgspec.structs.replace(record, ports=self._one_for_all(record.ports))
             self._count(key, 1)
             for address in record.addresses:
-                self._cluster_ips[address] = (*self._cluster_ips.get(address, ()), key)
+                self._cluster_ips.add(address, key)
         self._touched.add(key)
         return True
 
@@ -150,7 +158,7 @@ class Holdings:
         if problems:
             found = tuple(ObjectError(where, field, what) for field, what in problems)
             self._problems["EndpointSlice", name] = found
-        return record
+        return msgspec.structs.replace(record, ports=self._one_for_all(record.ports)) if record is not None else None
 
     def _endpoints(self, name: str, obj: wire.Endpoints | None) -> bool:
         """Make slices of an Endpoints object; a directory of manifests has no controller that would."""
@@ -179,7 +187,7 @@ class Holdings:
         slices.setdefault(key, {})[name] = record
         self._touched.add(key)
         for address in dict.fromkeys(record.addresses):
-            self._endpoint_ips[address] = (*self._endpoint_ips.get(address, ()), record)
+            self._endpoint_ips.add(address, record)
 
     def _remove(self, slices: dict[bytes, dict[str, SliceRecord]], key: bytes, name: str) -> None:
         record = slices[key].pop(name)
@@ -187,7 +195,7 @@ class Holdings:
             del slices[key]
         self._touched.add(key)
         for address in dict.fromkeys(record.addresses):
-            _drop(self._endpoint_ips, address, record)
+            self._endpoint_ips.remove(address, record)
 
     def _namespace(self, name: str, obj: wire.Namespace | None) -> bool:
         if not is_label(name) or not self._is_exposed(name):
@@ -200,6 +208,12 @@ class Holdings:
         else:
             self._namespaces.add(label)
         return True
+
+    def _one_for_all(self, ports: tuple[Port, ...]) -> tuple[Port, ...]:
+        """Return the same object for equal ports: most Services have the same few."""
+        if len(self._shared) > MOST_SHARED:
+            self._shared = {}
+        return self._shared.setdefault(ports, ports)
 
     def _is_exposed(self, name: str) -> bool:
         return not self._exposed or name.split("/", 1)[0] in self._exposed
@@ -214,18 +228,3 @@ class Holdings:
 
 
 _NO_SLICES: dict[str, SliceRecord] = {}
-
-Owner = TypeVar("Owner")
-
-
-def _drop(index: dict[bytes, tuple[Owner, ...]], address: bytes, gone: Owner) -> None:
-    """Take one of an address's owners out."""
-    owners = index[address]
-    # Two slices with the same endpoints are equal, and still two.
-    same = [at for at, one in enumerate(owners) if one is gone]
-    at = same[0] if same else owners.index(gone)
-    left = (*owners[:at], *owners[at + 1 :])
-    if left:
-        index[address] = left
-    else:
-        del index[address]

@@ -125,5 +125,5 @@ def test_when_all_is_gone_nothing_is_held(batch: list[Change]) -> None:
     zone.apply(batch)
     zone.apply([gone(change.kind, change.key) for change in batch])
     held = vars(zone._holdings)
-    ignored = ("pods", "_config", "_touched")
+    ignored = ("pods", "_config", "_touched", "_shared")
     assert {name: value for name, value in held.items() if value and name not in ignored} == {}
