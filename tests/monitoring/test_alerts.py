@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from kproxy.dns.feed import Counted, Counts
+from kproxy.dns.server.metrics import DnsMetrics
 from kproxy.kube.client import Exchange
 from kproxy.metrics.registry import Metrics
 from tests.monitoring.operator_rule import ALERTS, OBJECT, ROOT, prometheus_rule
@@ -61,14 +63,18 @@ def test_they_are_about_metrics_that_exist() -> None:
     metrics = Metrics()
     metrics.family("IPv4")
     metrics.observe_api_request(Exchange("GET", "api:6443", 200, 0.1))
+    dns = DnsMetrics()
+    reply = Counted("dns://127.0.0.1:53", "udp", 1, 1, 0, 40, 60, False, "kubernetes", 1)
+    dns.add(Counts([reply], [], {}, {}), worker=0)
     exported = {
         sample.name
-        for family in text_string_to_metric_families(metrics.exposition().decode())
+        for text in (metrics.exposition(), dns.exposition())
+        for family in text_string_to_metric_families(text.decode())
         for sample in family.samples
     }
     expressions = [*dashboard_expressions(), *(rule["expr"] for rule in alerts())]
     for expression in expressions:
-        used = set(re.findall(r"\b(?:kproxy|kubeproxy|process|rest)_\w+", expression))
+        used = set(re.findall(r"\b(?:coredns|kproxy|kubeproxy|process|rest)_\w+", expression))
         assert used <= exported, expression
 
 

@@ -142,7 +142,7 @@ class DnsService:
 
     async def _end(self, working: list[asyncio.Task[None]]) -> None:
         """Lead queries elsewhere, answer those that have come, and take our addresses away."""
-        local = self._local
+        local, self._local = self._local, None
         if local is not None and shared(self._config.addresses, len(self._workers)):
             local = None  # they are another process's by now
         if local is not None:

@@ -46,14 +46,15 @@ def world(cluster: Cluster) -> Iterator[World]:
         yield world
 
 
-@pytest.fixture(scope="module")
-def proxy(cluster: Cluster, world: World) -> Iterator[Agent]:
+@pytest.fixture(scope="module", params=["iptables", "nftables"])
+def proxy(request: pytest.FixtureRequest, cluster: Cluster, world: World) -> Iterator[Agent]:
     """The Service of the cluster's DNS, with its ordinary rules."""
     cluster.manifests.write("db", headless("db", "10.244.9.1"))
     endpoints = [Endpoint(world.address, node="node-a")]
     dns_service = [service("kube-dns", PORTS, [CLUSTER_DNS]), endpoint_slice("kube-dns", "ipv4", PORTS, endpoints)]
     cluster.manifests.write("dns", dns_service)
-    with cluster.agent(*LEAVE_CONNTRACK, "--cluster-cidr", "10.244.0.0/16") as agent:
+    flags = ("--cluster-cidr", "10.244.0.0/16", "--proxy-mode", request.param, "--iptables-sync-period", "1s")
+    with cluster.agent(*LEAVE_CONNTRACK, *flags) as agent:
         agent.wait_ready()
         yield agent
 
@@ -133,7 +134,7 @@ def test_nothing_is_lost_when_all_of_it_is_killed_at_once(cluster: Cluster, prox
     eventually(lambda: ask(cluster, DB, CLUSTER_DNS) == "192.0.2.80", "the cluster's DNS answers")
     with server(cluster, "--dns-intercept", CLUSTER_DNS):
         eventually(lambda: ask(cluster, DB, CLUSTER_DNS) == "10.244.9.1", "it is answered here again")
-    cluster.node.run(sys.executable, "-m", "kproxy", "cleanup")
+    cluster.node.run(sys.executable, "-m", "kproxy", "cleanup")  # the proxy notices, and writes its rules again
     assert "kproxy-dns" not in cluster.node.run("nft", "list", "tables")
 
 
@@ -147,5 +148,5 @@ def test_from_one_process_to_the_next_the_address_stays(cluster: Cluster, proxy:
     for _ in range(50):
         assert ask(cluster, DB, CLUSTER_DNS) == "10.244.9.1"
     second.stop()
-    eventually(lambda: ask(cluster, DB, CLUSTER_DNS) == "192.0.2.80", "the cluster's DNS answers again")
+    eventually(lambda: ask(cluster, DB, CLUSTER_DNS) == "192.0.2.80", "the cluster's DNS answers again", 30)
     assert CLUSTER_DNS not in cluster.node.run("ip", "address")
