@@ -145,7 +145,7 @@ class Holdings:
     def _read(self, name: str, obj: wire.EndpointSlice) -> SliceRecord | None:
         namespace = obj.metadata.namespace or "default"
         service = (obj.metadata.labels or {}).get(LABEL_SERVICE_NAME)
-        if not service or not self._is_exposed(name):
+        if not service or self._config.no_endpoints or not self._is_exposed(name):
             return None
         where = f"EndpointSlice {one_line(name)}"
         try:
@@ -166,7 +166,8 @@ class Holdings:
             key = service_key(*name.split("/", 1))
         except ValueError:
             return False
-        made = mirror(obj, delegated=True) if obj is not None and self._is_exposed(name) else {}
+        wanted = obj is not None and self._is_exposed(name) and not self._config.no_endpoints
+        made = mirror(obj, delegated=True) if wanted and obj is not None else {}
         records = {slice_name: read_slice(slice_, key, self._config)[0] for slice_name, slice_ in made.items()}
         before = self._mirrors.get(key)
         if before == (records if obj is not None else None):

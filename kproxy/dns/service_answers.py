@@ -49,8 +49,6 @@ class ServiceAnswers:
         """Return the answer for a Service's own name."""
         if service.headless:
             return self._headless(key, None, qtype)
-        if self._config.ignore_empty_service and not any(one.addresses for one in self._holdings.slices_of(key)):
-            return no_name(self._authority)
         return self._cluster(key, service, service.ports, qtype)
 
     def of_endpoint(self, key: bytes, service: ServiceRecord, label: bytes, qtype: int) -> Answer:
@@ -82,7 +80,7 @@ class ServiceAnswers:
 
     def of_zone(self, key: bytes, service: ServiceRecord, labels: list[bytes], qtype: int) -> Answer:
         """Return the answer for a name with `_zone`; `labels` are those before it: the zone's, and what to do."""
-        if not service.headless or self._config.no_endpoints or (labels and labels[-1] not in (PIN, PREFER)):
+        if not service.headless or (labels and labels[-1] not in (PIN, PREFER)):
             return no_name(self._authority)
         slices = list(self._holdings.slices_of(key))
         if not any(slice_.addresses for slice_ in slices):
@@ -153,8 +151,6 @@ class ServiceAnswers:
         return answer
 
     def _make_headless(self, key: bytes, wanted: tuple[bytes, bytes] | None, qtype: int) -> Answer:
-        if self._config.no_endpoints:
-            return no_name(self._authority)
         slices = [
             slice_
             for slice_ in self._holdings.slices_of(key)
@@ -200,10 +196,9 @@ class ServiceAnswers:
         named = self._kept_names.get(key)
         if named is None:
             found: dict[bytes, dict[bytes, None]] = {}
-            if not self._config.no_endpoints:
-                for slice_ in self._holdings.slices_of(key):
-                    for label, address in slice_.named():
-                        found.setdefault(label, {})[address] = None
+            for slice_ in self._holdings.slices_of(key):
+                for label, address in slice_.named():
+                    found.setdefault(label, {})[address] = None
             named = {label: tuple(addresses) for label, addresses in found.items()}
             if named:
                 self._kept_names[key] = named

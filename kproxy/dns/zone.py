@@ -143,7 +143,7 @@ class Zone:
             return no_data(self.authority, qtype) if exists else no_name(self.authority)
         key = name[starts[left - 3] : starts[left - 1]]
         service = self._holdings.services.get(key)
-        if service is None:
+        if service is None or (self.config.ignore_empty_service and self._is_empty(key, service)):
             return no_name(self.authority)
         if service.external_name:
             return self._alias(service, qtype, seen) if left == 3 else no_name(self.authority)
@@ -157,6 +157,9 @@ class Zone:
         if left == 5:
             return self._answers.of_port(key, service, name[1 : starts[1]], name[starts[1] + 1 : starts[2]], qtype)
         return no_name(self.authority)
+
+    def _is_empty(self, key: bytes, service: ServiceRecord) -> bool:
+        return bool(service.addresses) and not any(slice_.addresses for slice_ in self._holdings.slices_of(key))
 
     def _alias(self, service: ServiceRecord, qtype: int, seen: tuple[bytes, ...]) -> Answer:
         """Return the CNAME of an ExternalName Service, for every type (RFC 1034), and what its target has."""

@@ -299,7 +299,8 @@ def _pairs(upstreams: Iterable[Upstream]) -> list[tuple[str, int]]:
 def _source(config: DnsConfig) -> KubernetesSource | ManifestDirectory:
     if config.manifests is None:
         pods = (PODS,) if config.zone.pods == "verified" else ()
-        resources = (ALL_SERVICES, ALL_ENDPOINT_SLICES, NAMESPACES, *pods)
+        slices = () if config.zone.no_endpoints else (ALL_ENDPOINT_SLICES,)
+        resources = (ALL_SERVICES, *slices, NAMESPACES, *pods)
         return KubernetesSource(find_credentials(config.kubeconfig, config.master), "", resources=resources)
     if not config.manifests.is_dir():
         raise SourceError(f"--manifests {config.manifests}: no such directory", remedy="create it, or name another")

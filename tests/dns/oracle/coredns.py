@@ -7,24 +7,25 @@ from typing import TYPE_CHECKING
 import dns.message
 import dns.query
 
+from tests.controlplane.control_plane import ADMIN_TOKEN
 from tests.controlplane.process import Program
 from tests.dns.fixtures import REVERSE_NETWORKS
-from tests.lab import Namespace, scaled
+from tests.lab import scaled
 from tests.lab.agent import eventually
 from tests.peers import peer
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
+
+    from tests.controlplane import ControlPlane
 
 COREFILE = """\
 .:53 {{
     bind {address}
     kubernetes cluster.local {reverse} {{
         kubeconfig {kubeconfig}
-        pods insecure
         ttl 5
-        zonal
-        endpoint_pod_names
+        {options}
     }}
     forward . {upstream}
 }}
@@ -34,17 +35,29 @@ COREFILE = """\
 class CoreDns:
     """Use as a context manager: inside, it has read the API and answers on `address`."""
 
-    def __init__(self, namespace: Namespace, address: str, kubeconfig: Path, upstream: str, directory: Path) -> None:
+    def __init__(self, control: ControlPlane, address: str, upstream: str, options: Sequence[str]) -> None:
         self.address = address
-        self._namespace = namespace
-        corefile = directory / "Corefile"
-        reverse = " ".join(REVERSE_NETWORKS)
-        corefile.write_text(COREFILE.format(address=address, reverse=reverse, kubeconfig=kubeconfig, upstream=upstream))
-        self._program = Program(namespace, [peer("coredns"), "-conf", corefile], directory / "coredns.log")
+        self._namespace = control.namespace
+        corefile = control.directory / "Corefile"
+        corefile.write_text(
+            COREFILE.format(
+                address=address,
+                reverse=" ".join(REVERSE_NETWORKS),
+                kubeconfig=control.kubeconfig("coredns", token=ADMIN_TOKEN),
+                upstream=upstream,
+                options="\n        ".join(options),
+            )
+        )
+        argv = (peer("coredns"), "-conf", corefile)
+        self._program = Program(self._namespace, argv, control.directory / "coredns.log")
 
     def __enter__(self) -> CoreDns:
         self._program.start()
-        eventually(self._answers, "CoreDNS answers", 30)
+        try:
+            eventually(self._answers, "CoreDNS answers", 30)
+        except BaseException:
+            self._program.kill()
+            raise
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -52,7 +65,7 @@ class CoreDns:
 
     def _answers(self) -> bool:
         self._program.check()
-        query = dns.message.make_query("kubernetes.default.svc.cluster.local.", "A")
+        query = dns.message.make_query("web.shop.svc.cluster.local.", "A")
         try:
             return bool(self._namespace.call(lambda: dns.query.udp(query, self.address, timeout=scaled(1))).answer)
         except (OSError, dns.exception.Timeout):
