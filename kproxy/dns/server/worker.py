@@ -53,6 +53,7 @@ log = logging.getLogger(__name__)
 REPORT_S: Final = 1.0
 BRIEFLY_S: Final = 1.0
 """How long an answer from the cache is given as it is: TTLs are whole seconds."""
+TIDY_S: Final = 60.0
 DRAIN_S: Final = 5.0
 MAX_FDS: Final = 16
 
@@ -75,6 +76,9 @@ class Worker:
         self._loop.watch(self._feed_fd, self._feed_ready)
         self._loop.every(REPORT_S, self._report)
         self._loop.every(BRIEFLY_S, self._forget_brief)
+        # Python would look for garbage whenever a list comes in, through all of it and again and again.
+        gc.disable()
+        self._loop.every(TIDY_S, _tidy)
 
     def run(self) -> None:
         """Answer until the feeder ends, or says so."""
@@ -110,9 +114,7 @@ class Worker:
             case Mark(number, synced):
                 if synced and not self._zone.synced:
                     self._zone.synced = True
-                    # What there is now stays: looking through it for garbage would only cost pauses.
-                    gc.collect()
-                    gc.freeze()
+                    _tidy()
                 self._tell(Reached(number))
             case Upstreams(upstreams):
                 self._resolver.use(_upstreams(upstreams))
@@ -214,6 +216,12 @@ class Worker:
         except OSError:
             self._unsent = b""
         self._loop.change(self._feed_fd, READ | (WRITE if self._unsent else 0))
+
+
+def _tidy() -> None:
+    """Collect what garbage there is among what is new; what remains stays, and is not looked at again."""
+    gc.collect()
+    gc.freeze()
 
 
 def _upstreams(pairs: Sequence[tuple[str, int]]) -> list[Upstream]:
