@@ -1,7 +1,8 @@
-"""DNS for the cluster's names: the zone, the wire codec, the responder.
+"""DNS for the cluster's names, headless Services first, and a way out for all others.
 
-* `names`: names and addresses as they stand in messages. Pure.
-* `zone`, `zone_config`, `services`, `slices`, `records`: which records the cluster's objects make. Pure.
-* `query`, `reply`, `upstream`, `forward`: messages in and out. Bytes only.
-* `responder`: a query's bytes in; the reply's bytes, silence or a `Forward` out. What a server is built around.
+* The zone, pure: `zone` finds the answer for a name; `holdings` has what the cluster's objects say (`services`,
+  `slices`, `pods`, `address_index`), `service_answers`, `reverse`, `zonal` and `special` make `records` of it.
+* Messages, bytes in and bytes out: `query`, `reply`; `upstream`, `forward` for what others answer.
+* `responder` is what a server is built around: a query in; a reply, silence or a `Forward` out. `kept` keeps replies.
+* Names outside: `resolver`, `cache`. Between the two processes: `feed`, `stream`, `tally`. `server` has the sockets.
 """

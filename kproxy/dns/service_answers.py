@@ -60,14 +60,10 @@ class ServiceAnswers:
             exists = any(protocol == above and name for name, protocol, _ in ports)
             return no_data(self._authority, qtype) if exists else no_name(self._authority)
         if qtype == SRV:
-            found = [
-                (label, address, port)
-                for slice_ in self._holdings.slices_of(key)
-                for name, address in slice_.named()
-                if name == label
-                for port in slice_.ports
-            ]
-            return self._srv(key, found)
+            owned = frozenset(addresses)
+            # Most slices of a big Service have none of them, which is soon seen.
+            slices = [one for one in self._holdings.slices_of(key) if not owned.isdisjoint(one.addresses)]
+            return self._srv(key, [found for found in _endpoint_ports(slices, None) if found[0] == label])
         return self._of_addresses(addresses, qtype)
 
     def of_port(self, key: bytes, service: ServiceRecord, port: bytes, protocol: bytes, qtype: int) -> Answer:
