@@ -13,15 +13,11 @@ from typing import TYPE_CHECKING
 
 from kproxy import memory
 from kproxy.config_watch import until_changed
-from kproxy.dns.server.child import keep_running
-from kproxy.dns.server.sockets import check
 from kproxy.errors import ServerError, SourceError
 from kproxy.events import event
 from kproxy.events.log import EventLog
-from kproxy.events.sender import EventSender
 from kproxy.health.server import start_healthz_server
 from kproxy.health.shared import ProxierHealth
-from kproxy.kube.credentials import find_credentials
 from kproxy.metrics.programming import ProgrammingLatency
 from kproxy.metrics.registry import Metrics
 from kproxy.metrics.server import start_metrics_server
@@ -30,8 +26,6 @@ from kproxy.notices import Notices
 from kproxy.plan.local_traffic import DetectLocalMode
 from kproxy.repairs import Repairs
 from kproxy.schedule import SyncSchedule
-from kproxy.sources.directory import ManifestDirectory
-from kproxy.sources.kubernetes import KubernetesSource
 from kproxy.state.cluster import ClusterState
 from kproxy.supervisor import Supervisor
 from kproxy.syncer import Syncer
@@ -57,6 +51,8 @@ def run_agent(config: Config) -> None:
     metrics = Metrics(mode=config.proxy_mode)
     source, events = _source(config, metrics)
     if config.dns is not None:
+        from kproxy.dns.server.sockets import check
+
         check(config.dns.given)
     _set_oom_score(config.oom_score_adj)
     proxy_mode = mode(config.proxy_mode)
@@ -126,12 +122,13 @@ class Agent:
         loop.add_reader(self._syncer.watch(), self._addresses_changed)
         if self._repairs is not None:
             self._repairs.start()
-        tasks = [loop.create_task(self._follow()), loop.create_task(self._sync_loop()), loop.create_task(stop.wait())]
+        works = (self._follow(), self._sync_loop(), stop.wait(), self._events.run())
+        tasks: list[asyncio.Task[object]] = [loop.create_task(work) for work in works]
         if self._config.config_file is not None:
             tasks.append(loop.create_task(until_changed(self._config.config_file)))
-        if isinstance(self._events, EventSender):
-            tasks.append(loop.create_task(self._events.run()))
         if self._config.dns is not None:
+            from kproxy.dns.server.child import keep_running
+
             tasks.append(loop.create_task(keep_running(self._config.dns)))
         if self._supervisor.watchdog_s:
             tasks.append(loop.create_task(self._watchdog()))
@@ -270,7 +267,12 @@ def _last_word(events: EventLog, made_of: Callable[[str], event.Event]) -> Itera
 
 def _source(config: Config, metrics: Metrics) -> tuple[Source, EventLog]:
     """Return the source and where events go, after a look at it: a mistyped path must not change the node first."""
+    # Each source is imported where it is used: imports are most of what a restart takes.
     if config.manifests is None:
+        from kproxy.events.sender import EventSender
+        from kproxy.kube.credentials import find_credentials
+        from kproxy.sources.kubernetes import KubernetesSource
+
         credentials = find_credentials(config.kubeconfig, config.master)
         pod_cidrs = config.local.mode is DetectLocalMode.NODE_CIDR
         observe = metrics.observe_api_request
@@ -278,6 +280,8 @@ def _source(config: Config, metrics: Metrics) -> tuple[Source, EventLog]:
         return source, EventSender(credentials, config.node_name, observe)
     if not config.manifests.is_dir():
         raise SourceError(f"--manifests {config.manifests}: no such directory", remedy="create it, or name another")
+    from kproxy.sources.directory import ManifestDirectory
+
     return ManifestDirectory(config.manifests), EventLog()
 
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from kproxy.dns.server.config import DnsConfig, build_dns_config, wants_dns
 from kproxy.errors import ConfigError, ConfigErrors
 from kproxy.health.bind import parse_bind
 from kproxy.logs import FORMATS
@@ -25,6 +24,8 @@ from kproxy.state.service import IPVS_SCHEDULERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from kproxy.dns.server.config import DnsConfig
 
 T = TypeVar("T")
 
@@ -235,7 +236,12 @@ def _flag(key: str) -> str:
 
 
 def _dns(values: Mapping[str, Any], mode: str) -> DnsConfig | None:
-    config = build_dns_config(values) if wants_dns(values) else None
+    if not any(values.get(key) for key in ("dns_bind_address", "dns_node_local", "dns_intercept")):
+        return None
+    # Only where it is wanted: it needs half of the DNS code.
+    from kproxy.dns.server.config import build_dns_config
+
+    config = build_dns_config(values)
     if config is not None and config.intercept and mode == "ipvs":
         # IPVS takes packets to its virtual servers whether they are tracked or not.
         remedy = "use --dns-node-local, and name that address in the kubelet's --cluster-dns"

@@ -40,7 +40,6 @@ def mode(name: str) -> Mode:
 
 # Each mode is imported when it is used: a node runs one, and the others may need what it does not have.
 def _iptables() -> Mode:
-    from kproxy.dataplane import leftovers
     from kproxy.dataplane.iptables import counters, ruleset_for, start
     from kproxy.dataplane.iptables.proxier import IptablesProxier
 
@@ -49,12 +48,11 @@ def _iptables() -> Mode:
         metrics.ct_state_invalid_dropped_packets.read = lambda: counters.invalid_dropped(tools)
         metrics.localhost_nodeports_accepted_packets.read = lambda: counters.localhost_node_ports(tools)
 
-    take_over = partial(leftovers.remove_leftovers, "iptables")
+    take_over = partial(_take_over, "iptables")
     return Mode(start.start_iptables, start.set_sysctls, ruleset_for.render_iptables, connect, take_over)
 
 
 def _nftables() -> Mode:
-    from kproxy.dataplane import leftovers
     from kproxy.dataplane.nftables import ruleset_for, start
     from kproxy.dataplane.nftables.counters import ConnectionCounters
     from kproxy.dataplane.nftables.drift import TableDrift
@@ -71,9 +69,16 @@ def _nftables() -> Mode:
             endpoints = any(proxier.counts_endpoints for proxier in counting)
             metrics.connections.read = ConnectionCounters(families, endpoints=endpoints).read
 
-    take_over = partial(leftovers.remove_leftovers, "nftables")
+    take_over = partial(_take_over, "nftables")
     render = ruleset_for.render_nftables
     return Mode(start.start_nftables, start.set_sysctls, render, connect, take_over, drift)
+
+
+def _take_over(mode: str) -> None:
+    # Not before the rules are in: it imports what all other modes need.
+    from kproxy.dataplane.leftovers import remove_leftovers
+
+    remove_leftovers(mode)
 
 
 def _nothing_to_count(proxiers: Sequence[Proxier], metrics: Metrics) -> None:
@@ -81,7 +86,6 @@ def _nothing_to_count(proxiers: Sequence[Proxier], metrics: Metrics) -> None:
 
 
 def _ipvs() -> Mode:
-    from kproxy.dataplane import leftovers
     from kproxy.dataplane.ipvs import render, start
     from kproxy.dataplane.ipvs.proxier import IpvsProxier
     from kproxy.dataplane.nftables.drift import TableDrift
@@ -91,7 +95,7 @@ def _ipvs() -> Mode:
         watches = [proxier.filter.watch for proxier in proxiers if isinstance(proxier, IpvsProxier)]
         return next((TableDrift(watch, IPVS) for watch in watches if watch is not None), None)
 
-    take_over = partial(leftovers.remove_leftovers, "ipvs")
+    take_over = partial(_take_over, "ipvs")
     return Mode(start.start_ipvs, start.set_sysctls, render.render_ipvs, _nothing_to_count, take_over, drift)
 
 

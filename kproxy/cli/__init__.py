@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 
 import click
 
-from kproxy.cli.cleanup import cleanup
-from kproxy.cli.config import config
-from kproxy.cli.dns import dns
-from kproxy.cli.explain import explain_verb
-from kproxy.cli.render import render
-from kproxy.cli.run import run
-from kproxy.cli.version import version
 from kproxy.errors import ConfigError, ConfigErrors, KproxyError
 
 KUBE_PROXY = "kube-proxy"
@@ -21,19 +15,44 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 
 
+VERBS = {
+    "run": "run.run",
+    "explain": "explain.explain_verb",
+    "dns": "dns.dns",
+    "render": "render.render",
+    "config": "config.config",
+    "cleanup": "cleanup.cleanup",
+    "version": "version.version",
+}
+"""Each verb's command, as `module.name` in this package."""
+
+
+class _Verbs(click.Group):
+    """Imports what the verb needs and no more: the imports are most of what a restart of the agent takes."""
+
+    def list_commands(self, _: click.Context) -> list[str]:
+        """Return the verbs, in the order in which a newcomer needs them."""
+        return list(VERBS)
+
+    def get_command(self, _: click.Context, name: str) -> click.Command | None:
+        """Import a verb; None for an unknown one."""
+        if name not in VERBS:
+            return None
+        module, attribute = VERBS[name].split(".")
+        command: click.Command = getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
+        return command
+
+
 @click.group(
+    cls=_Verbs,
     # kube-proxy takes --cluster_cidr for --cluster-cidr.
     context_settings={
         "help_option_names": ["-h", "--help"],
         "token_normalize_func": lambda token: token.replace("_", "-"),
-    }
+    },
 )
 def cli() -> None:
     """Make the kernel carry Kubernetes Service traffic: a replacement for kube-proxy."""
-
-
-for command in (run, explain_verb, dns, render, config, cleanup, version):
-    cli.add_command(command)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from kproxy.cli.cleanup import clean_up
 from kproxy.cli.flags import OWN_FLAGS, SETTINGS, UNUSED, config_option, flag_options, flatten, verbosity_option
 from kproxy.cli.settings import gather
 from kproxy.cli.values import BOOLEAN
@@ -36,6 +35,8 @@ def run(context: click.Context, /, **values: Any) -> None:
         return
     if values["cleanup"]:
         set_up_logging(values["verbosity"])
+        from kproxy.cli.cleanup import clean_up
+
         clean_up(flatten(values)["ipvs_exclude_cidrs"])
         return
     merged, warnings = gather(context, values)

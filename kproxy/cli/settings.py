@@ -9,7 +9,6 @@ from click.core import ParameterSource
 
 from kproxy.cli.flags import OWN_FLAGS, SETTINGS, UNUSED, flatten
 from kproxy.errors import ConfigError, ConfigErrors
-from kproxy.settings.document import read_settings
 from kproxy.settings.effective import effective
 
 if TYPE_CHECKING:
@@ -35,6 +34,9 @@ def gather(context: click.Context, values: dict[str, Any]) -> tuple[Effective, l
 
 def read_file(path: Path) -> FileSettings:
     """Read a configuration file. Raises `ConfigError` that names the file and the field."""
+    # Only where there is a file: it needs the YAML reader.
+    from kproxy.settings.document import read_settings
+
     try:
         return read_settings(path.read_bytes())
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from typing import TYPE_CHECKING
@@ -29,6 +30,10 @@ class EventLog:
         text += f" ({report.count} times)" if report.count > 1 else ""
         log.log(logging.WARNING if event.type == "Warning" else logging.INFO, "%s", text)
         self._tell(report)
+
+    async def run(self) -> None:
+        """Send what is recorded until cancelled. Here nothing is."""
+        await asyncio.Event().wait()
 
     async def flush(self, patience_s: float) -> None:
         """Wait until everything is sent, but not longer than that. Here nothing is."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from kproxy.settings.durations import format_duration
 from kproxy.settings.fields import (
     KPROXY_FIELDS,
@@ -28,6 +26,8 @@ def write_settings(values: Mapping[str, Any], given: Collection[str] = ()) -> st
 
     Those of kproxy's own settings that were `given` follow in a second document.
     """
+    import yaml  # here, because every start of the agent needs `configz` below
+
     documents = _documents(values, given)
     return "---\n".join(yaml.safe_dump(one, sort_keys=False, default_flow_style=False) for one in documents)
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 
-import kproxy.cli  # noqa: F401 (so that its modules are there)
+from kproxy.cli import cleanup
 
 
 @pytest.fixture(autouse=True)
@@ -19,4 +17,4 @@ def _hands_off(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"kproxy.dataplane.{mode}.start.set_sysctls", refuse)
     monkeypatch.setattr("kproxy.agent._set_oom_score", refuse)
     monkeypatch.setattr("kproxy.dataplane.iptables.tool.IptablesTool.restore", refuse)
-    monkeypatch.setattr(sys.modules["kproxy.cli.cleanup"], "remove_tables", lambda _: [])
+    monkeypatch.setattr(cleanup, "remove_tables", lambda _: [])

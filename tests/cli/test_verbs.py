@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import kproxy
-from kproxy.cli import main
+from kproxy.cli import cleanup, main
+from kproxy.dataplane.iptables import leftovers
 from kproxy.dataplane.iptables.binaries import Binaries
 from kproxy.errors import KernelError, LockHeld
 from kproxy.logs import fields, set_up_logging
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from kproxy.config import Config
     from kproxy.plan.iptables.restore import Restore, SavedTable
 
-# The names kproxy.cli.run and .cleanup are those of the commands; these are the modules.
-RUN, CLEANUP = sys.modules["kproxy.cli.run"], sys.modules["kproxy.cli.cleanup"]
-LEFTOVERS = sys.modules["kproxy.dataplane.iptables.leftovers"]
 
 SERVICE = """\
 apiVersion: v1
@@ -200,7 +198,7 @@ def test_run_cleanup_and_init_only_do_not_start_the_agent(
     capsys: pytest.CaptureFixture[str], started: list[Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     called: list[str] = []
-    monkeypatch.setattr(RUN, "clean_up", lambda excluded: called.append(f"cleanup {excluded}"))
+    monkeypatch.setattr(cleanup, "clean_up", lambda excluded: called.append(f"cleanup {excluded}"))
     monkeypatch.setattr("kproxy.dataplane.iptables.start.set_sysctls", lambda _: called.append("sysctls"))
     succeeds(capsys, "run", "--cleanup", "--hostname-override=node-a", "--ipvs-exclude-cidrs=192.0.2.0/24")
     succeeds(capsys, "run", "--init-only", "--hostname-override=node-a")
@@ -229,13 +227,13 @@ def test_cleanup_tells_an_error_in_one_line(
     def refuse(*_: object) -> None:
         raise KernelError("nothing works", remedy="go home")
 
-    monkeypatch.setattr(CLEANUP, "installed_tools", refuse)
+    monkeypatch.setattr(cleanup, "installed_tools", refuse)
     assert fails(capsys, "cleanup") == (1, "kproxy: nothing works - go home")
 
 
 def test_cleanup_without_iptables(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(CLEANUP, "find_binaries", lambda *_: None)
-    monkeypatch.setattr(CLEANUP, "installed_tools", list)
+    monkeypatch.setattr(cleanup, "find_binaries", lambda *_: None)
+    monkeypatch.setattr(cleanup, "installed_tools", list)
     code, said = fails(capsys, "cleanup")
     assert code == 1
     assert said == "kproxy: iptables-restore is not installed - install the package iptables"
@@ -260,9 +258,9 @@ def test_cleanup_goes_on_where_one_variant_fails(
             assert "-X KUBE-SERVICES" in restore.lines
             cleaned.append(f"{self.family} {self.variant}")
 
-    monkeypatch.setattr(LEFTOVERS, "IptablesTool", Tool)
-    monkeypatch.setattr(LEFTOVERS, "find_binaries", lambda family, variant: Binaries(family, variant, "a", "b", "c"))
-    monkeypatch.setattr(LEFTOVERS, "legacy_tables", lambda _: ["nat"])
+    monkeypatch.setattr(leftovers, "IptablesTool", Tool)
+    monkeypatch.setattr(leftovers, "find_binaries", lambda family, variant: Binaries(family, variant, "a", "b", "c"))
+    monkeypatch.setattr(leftovers, "legacy_tables", lambda _: ["nat"])
     with pytest.raises(SystemExit) as caught:
         main(["cleanup"])
     assert cleaned == ["IPv4 legacy", "IPv6 legacy"]

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from kproxy.plan.local_traffic import local_traffic
 from kproxy.plan.nftables.layout import LayoutOptions
 from kproxy.plan.nftables.ruleset import NftablesRuleset, RulesetOptions
-from kproxy.plan.nftables.text import render_table
 from kproxy.plan.node_ports import parse_node_port_addresses
 
 if TYPE_CHECKING:
@@ -45,6 +44,8 @@ def options_for(
 
 def render_nftables(config: Config, state: ClusterState, plan: FamilyPlan) -> str:
     """Return the table that a first sync would write into an empty kernel, as `nft -f` takes it."""
+    from kproxy.plan.nftables.text import render_table  # the agent itself writes no text
+
     ruleset = NftablesRuleset(plan.family)
     addresses, cidrs = (state.node.ips[plan.family],), state.service_cidrs[plan.family]
     ruleset.configure(options_for(config, state.node, plan.family, addresses, cidrs))

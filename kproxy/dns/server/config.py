@@ -126,11 +126,6 @@ def build_dns_config(values: Mapping[str, Any]) -> DnsConfig:
     return config
 
 
-def wants_dns(values: Mapping[str, Any]) -> bool:
-    """Tell whether any flag names an address to answer on."""
-    return any(values.get(key) for key in ("dns_bind_address", "dns_node_local", "dns_intercept"))
-
-
 def node_upstreams(config: DnsConfig, paths: Iterable[Path] = RESOLV_CONFS) -> tuple[tuple[Upstream, ...], str]:
     """Return the servers of the node's resolv.conf without ourselves, and where they are from. Never raises."""
     for path in paths:
