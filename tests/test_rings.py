@@ -24,7 +24,8 @@ RINGS = {
         kproxy.sources.yaml_lines kproxy.sources.yaml_reader kproxy.sources.yaml_scalars
         kproxy.dns.codes kproxy.dns.names kproxy.dns.records kproxy.dns.zone_config kproxy.dns.services kproxy.dns.pods
         kproxy.dns.slices kproxy.dns.special kproxy.dns.holdings kproxy.dns.service_answers kproxy.dns.reverse
-        kproxy.dns.address_index kproxy.dns.change_log kproxy.dns.zonal kproxy.dns.zone kproxy.dns.proc_net
+        kproxy.dns.address_index kproxy.dns.problems kproxy.dns.change_log kproxy.dns.zonal
+        kproxy.dns.zone kproxy.dns.proc_net
     """,
     # Bytes in, events out.
     "sans-IO": """

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from kproxy.dns.feed import Counts, LoopFound, Mark, Reached, Setup, encode, encode_changes
 from kproxy.dns.feed import Upstreams as UpstreamsMessage
+from kproxy.dns.problems import problems_of
 from kproxy.dns.programming import Pending
 from kproxy.dns.server.child import orphaned
 from kproxy.dns.server.config import node_upstreams
@@ -84,6 +85,7 @@ class DnsService:
         self._ready: set[int] = set()
         self._pending = Pending(len(self._workers))
         self._problems: dict[str, None] = {}
+        self._unfit: dict[tuple[str, str], tuple[str, ...]] = {}
         self._fresh_at = time.monotonic()
         self._listening = False
 
@@ -168,9 +170,9 @@ class DnsService:
                 self._objects.pop((change.kind, change.key), None)
             else:
                 self._objects[change.kind, change.key] = change.obj
-        self._tell_problems(batch)
         first = not self._synced.is_set()
         if not changes and not first:
+            self._tell_problems(batch)
             return
         number = self._pending.add(changes, time.monotonic(), time.time(), first=first)
         messages = [*encode_changes(changes, int(time.time())), encode(Mark(number, synced=True))]
@@ -179,6 +181,12 @@ class DnsService:
         if first:
             self._synced.set()
             log.info("all names are known: %d objects", len(self._objects))
+        # Last, since an answer need not wait for it.
+        for change in changes:
+            self._unfit.pop((change.kind, change.key), None)
+            if found := problems_of(change, self._config.zone):
+                self._unfit[change.kind, change.key] = found
+        self._tell_problems(batch)
 
     async def _listen(self) -> None:
         """Open the sockets: at once, or, where somebody answers already, once all names are known."""
@@ -282,7 +290,8 @@ class DnsService:
             log.warning("%s names no other server: names outside the cluster are refused", self._upstreams_from)
 
     def _tell_problems(self, batch: ChangeBatch) -> None:
-        now = dict.fromkeys(str(problem) for problem in batch.problems)
+        unfit = [text for _, texts in sorted(self._unfit.items()) for text in texts]
+        now = dict.fromkeys([*(str(problem) for problem in batch.problems), *unfit])
         new = [text for text in now if text not in self._problems]
         for text in new[:SHOWN]:
             log.error("refused: %s", text)

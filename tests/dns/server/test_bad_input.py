@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.dns.server.running import ADDRESS, ADDRESS6, Node, dns_node
+from tests.dns.server.running import ADDRESS, ADDRESS6, Node, dns_node, headless
+from tests.lab.agent import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -114,3 +115,20 @@ def test_a_loop_is_found_at_the_start(node: Node) -> None:
         )
     finally:
         first.stop()
+
+
+def test_an_object_that_has_no_place_in_dns_is_named(node: Node) -> None:
+    """Beside one that has; the bad one is an ExternalName Service whose target is no name."""
+    bad = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "bad", "namespace": "shop"},
+        "spec": {"type": "ExternalName", "externalName": "no name"},
+    }
+    node.manifests.write("objects", [bad, *headless("db", "10.0.0.1")])
+    with node.server() as server:
+        assert node.ips("db.shop.svc.cluster.local") == ["10.0.0.1"]
+        line = "refused: Service shop/bad: spec.externalName: 'no name' is not a domain name"
+        eventually(lambda: line in server.said(), "the bad object is named", 10)
+        assert node.rcode("bad.shop.svc.cluster.local") == "NXDOMAIN"
+    node.manifests.clear()
