@@ -6,20 +6,16 @@ One connection per request: a watch lasts minutes, and a new connection is what 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import os
 import random
-import socket
 import ssl
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar, cast
-from urllib.parse import quote, urlencode
 
 import h11
 
-from kproxy import __version__
-from kproxy.errors import KproxyError, SourceError, one_line
+from kproxy.errors import KproxyError, SourceError
+from kproxy.kube.connection import READ_BYTES, connect, get_request, post_request, reason
 from kproxy.kube.recovery import Recovery
 
 if TYPE_CHECKING:
@@ -34,19 +30,9 @@ T = TypeVar("T")
 LOOK_AT_FILES_S: Final = 0.5
 """How often new credentials are looked for while those of now are not accepted."""
 
-READ_BYTES: Final = 256 * 1024
 MAX_ANSWER_BYTES: Final = 1024 * 1024
 """Of an answer to a request that creates something, so much is read."""
 CREATE_S: Final = 10.0
-
-TCP_OPTIONS: Final = (
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    # A peer that is gone is noticed after 10 + 3 * 5 seconds.
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
-    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 25_000),
-)
 
 
 class Exchange(NamedTuple):
@@ -102,18 +88,18 @@ class ApiClient:
             raise SourceError("no answer") from None
         except ssl.SSLError as error:
             self._credentials.reject()
-            raise SourceError(_reason(error)) from None
+            raise SourceError(reason(error)) from None
         except (OSError, UnicodeError, h11.ProtocolError) as error:
-            raise SourceError(_reason(error)) from None
+            raise SourceError(reason(error)) from None
 
     async def _post(self, path: str, body: bytes) -> tuple[int, bytes]:
         clock = asyncio.get_running_loop().time
         start, status, parts, size = clock(), 0, [], 0
         login = await self._login()
-        reader, writer = await _connect(login)
+        reader, writer = await connect(login)
         try:
             http = h11.Connection(h11.CLIENT)
-            writer.write(_post_request(http, login, path, body))
+            writer.write(post_request(http, login, path, body))
             while not isinstance(event := http.next_event(), h11.EndOfMessage) and size < MAX_ANSWER_BYTES:
                 match event:
                     case h11.NEED_DATA:
@@ -159,9 +145,9 @@ class ApiClient:
         try:
             async with asyncio.timeout_at(reflector.deadline):
                 login = await self._login()
-                reader, writer = await _connect(login)
+                reader, writer = await connect(login)
             http = h11.Connection(h11.CLIENT)
-            writer.write(_request(http, login, request))
+            writer.write(get_request(http, login, request))
             reflector.connected(clock())
             await self._read(http, reader, reflector, news)
             if reflector.status == 401:
@@ -171,13 +157,13 @@ class ApiClient:
             if clock() >= reflector.deadline:
                 reflector.expired(clock())
             else:
-                reflector.lost(clock(), _reason(error))
+                reflector.lost(clock(), reason(error))
         except (KproxyError, ssl.SSLError, h11.ProtocolError) as error:
             if isinstance(error, ssl.SSLError):
                 self._credentials.reject()
-            reflector.lost(clock(), _reason(error), reached=True)
+            reflector.lost(clock(), reason(error), reached=True)
         except (OSError, UnicodeError) as error:
-            reflector.lost(clock(), _reason(error))
+            reflector.lost(clock(), reason(error))
         finally:
             self._observe(Exchange("GET", self._host, reflector.status, None))
             if writer is not None:
@@ -260,69 +246,8 @@ def _in_thread(call: Callable[[], T]) -> asyncio.Future[T]:
     return future
 
 
-async def _connect(login: Login) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    reader, writer = await asyncio.open_connection(
-        login.host,
-        login.port,
-        ssl=login.tls,
-        server_hostname=login.server_name if login.tls else None,
-        limit=READ_BYTES,
-        # An address needs none, and asyncio's race leaks the connection if it is cancelled just after it was won.
-        happy_eyeballs_delay=None if _is_address(login.host) else 0.25,
-    )
-    connection: socket.socket = writer.get_extra_info("socket")
-    for level, option, value in TCP_OPTIONS:
-        connection.setsockopt(level, option, value)
-    return reader, writer
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-def _request(http: h11.Connection, login: Login, request: Request) -> bytes:
-    target = f"{request.path}?{urlencode(request.query)}"
-    return _head(http, login, "GET", target, []) + (http.send(h11.EndOfMessage()) or b"")
-
-
-def _post_request(http: h11.Connection, login: Login, path: str, body: bytes) -> bytes:
-    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
-    head = _head(http, login, "POST", path, headers)
-    return head + (http.send(h11.Data(data=body)) or b"") + (http.send(h11.EndOfMessage()) or b"")
-
-
-def _head(http: h11.Connection, login: Login, method: str, target: str, more: list[tuple[str, str]]) -> bytes:
-    headers = [
-        ("Host", login.authority),
-        ("Accept", "application/json"),
-        ("User-Agent", f"kproxy/{__version__}"),
-        ("Connection", "close"),
-        *more,
-    ]
-    if login.authorization:
-        headers.append(("Authorization", login.authorization))
-    return http.send(h11.Request(method=method, target=quote(login.base_path) + target, headers=headers)) or b""
-
-
 def _pass_on(body: list[bytes], reflector: Reflector, news: Callable[[], None]) -> None:
     if body and not reflector.idle:
         reflector.data(asyncio.get_running_loop().time(), b"".join(body))
         news()
     body.clear()
-
-
-def _reason(error: BaseException) -> str:
-    """Return an error in a few words."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return one_line(f"its certificate is not accepted: {error.verify_message}")
-    if isinstance(error, ssl.SSLError):
-        return one_line(f"TLS: {error.reason or error}")
-    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
-        return os.strerror(error.errno).lower()  # asyncio's own text is another
-    if isinstance(error, OSError) and error.strerror:
-        return one_line(error.strerror.lower())
-    return one_line(str(error) or type(error).__name__)
