@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ LISTS = {
 }
 #: KUBE-FIREWALL and the hint chains belong to the kubelet, too.
 _OURS = re.compile(r"^:(KUBE-(?:SVC|SEP|SERVICES|POSTROUTING|EXT|NODEPORTS|MARK-MASQ)\S*)", re.MULTILINE)
-_TABLE = re.compile(r"^table (ip6? (?:kproxy|kube-proxy))$", re.MULTILINE)
+_TABLE = re.compile(r"^table (ip6? (?:kproxy|kproxy-ipvs|kube-proxy))$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +48,14 @@ def kube_proxy(mode: str, variant: str = "") -> Master:
 
 
 def kproxy(mode: str, variant: str = "") -> Master:
-    rules = {"nftables": "table kproxy", "iptables": f"iptables-{variant}"}[mode]
+    rules = {
+        "nftables": {"table kproxy"},
+        "iptables": {f"iptables-{variant}"},
+        "ipvs": {"table kproxy-ipvs", "virtual servers"},
+    }[mode]
     more = (f"--iptables-variant={variant}",) if variant else ()
     name = f"kproxy {mode}{f'-{variant}' if variant else ''}"
-    return Master(name, (f"--proxy-mode={mode}", *more, *CLUSTER), frozenset({rules}), variant)
+    return Master(name, (f"--proxy-mode={mode}", *more, *CLUSTER), frozenset(rules), variant)
 
 
 def kinds(node: Namespace) -> set[str]:
@@ -62,4 +67,6 @@ def kinds(node: Namespace) -> set[str]:
         if _OURS.search(node.run(command, check=False))
     }
     tables = _TABLE.findall(node.run("nft", "list", "tables"))
+    if shutil.which("ipvsadm") and "-A " in node.run("ipvsadm", "-S", "-n", check=False):
+        found.add("virtual servers")
     return found | {f"table {name.split()[1]}" for name in tables}

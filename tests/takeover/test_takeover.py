@@ -6,25 +6,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.controlplane.traffic import Way
-from tests.lab import FAMILIES, Agent, Outcome, Probe
-from tests.lab.agent import eventually
-from tests.lab.manifests import Port, endpoint_slice, service
-from tests.takeover.gaps import Gaps, TimedTraffic
-from tests.takeover.masters import Master, kinds, kproxy, kube_proxy
+from tests.takeover.handover import change_hands
+from tests.takeover.masters import Master, kproxy, kube_proxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.lab.manifests import Object
+    from tests.lab import Agent
     from tests.oracle.cluster import OracleCluster
+    from tests.takeover.gaps import Gaps
 
 pytestmark = pytest.mark.root
-
-CLUSTER_IPS = ("10.96.77.7", "fd00:10:96::77")
-NODE_PORT = 30777
-PORT = Port("http", "tcp", 80, 8080, node_port=NODE_PORT)
-STAYS, LEAVES, COMES = "b1", "a2", "a1"
 
 CHANGES = [
     (kube_proxy("iptables", "nft"), kproxy("iptables", "nft")),
@@ -41,20 +33,6 @@ CHANGES = [
 ]
 
 
-def objects(cluster: OracleCluster, *endpoints: str) -> list[Object]:
-    slices = [
-        endpoint_slice("switch", family, [PORT], [cluster.endpoint(host, family) for host in endpoints])
-        for family in FAMILIES
-    ]
-    return [service("switch", [PORT], list(CLUSTER_IPS), kind="NodePort"), *slices]
-
-
-@pytest.fixture
-def node_port_ways(cluster: OracleCluster) -> list[Way]:
-    addresses = [cluster.address("node-a", family) for family in FAMILIES]
-    return [Way("client", address, NODE_PORT) for address in addresses]
-
-
 @pytest.fixture(autouse=True)
 def _bare_node(cluster: OracleCluster) -> Iterator[None]:
     yield
@@ -68,41 +46,12 @@ def _bare_node(cluster: OracleCluster) -> Iterator[None]:
     cluster.manifests.clear()
 
 
-def start(cluster: OracleCluster, master: Master) -> Agent:
-    cluster.program = master.program
-    agent = cluster.agent(*master.arguments)
-    agent.start()
-    agent.wait_ready(60)
-    return agent
-
-
-def who_answers(cluster: OracleCluster, ways: list[Way]) -> list[set[str]]:
-    probes = [Probe(way.source, way.address, way.port, count=24) for way in ways]
-    reports = cluster.probe_all(probes)
-    return [{one.who for one in report.answers if one.outcome is Outcome.ANSWERED} for report in reports]
-
-
 @pytest.mark.parametrize(
     ("before", "after"), CHANGES, ids=[f"{a.name}, {b.name}".replace(" ", "_") for a, b in CHANGES]
 )
-def test_a_node_changes_hands(
-    before: Master, after: Master, cluster: OracleCluster, node_port_ways: list[Way], gaps: Gaps
-) -> None:
-    cluster.manifests.write("node", [cluster.node_object()])
-    cluster.manifests.write("switch", objects(cluster, STAYS, LEAVES))
-    ways = [*(Way("a1", address, 80) for address in CLUSTER_IPS), *node_port_ways]
-    first = start(cluster, before)
-    eventually(lambda: who_answers(cluster, ways) == [{STAYS, LEAVES}] * len(ways), "both endpoints answer")
-    assert kinds(cluster.node) == before.rules
-    with TimedTraffic(cluster, ways, {STAYS, LEAVES, COMES}) as traffic:
-        first.stop()
-        second = start(cluster, after)
-        try:
-            eventually(lambda: kinds(cluster.node) == after.rules, f"only {set(after.rules)} are left", 15)
-            # Changes go through the new one's rules now.
-            cluster.manifests.write("switch", objects(cluster, STAYS, COMES))
-            eventually(lambda: who_answers(cluster, ways) == [{STAYS, COMES}] * len(ways), "the change has effect")
-        finally:
-            second.stop()
-        traffic.check()
-    gaps.add(f"{before.name} -> {after.name}", traffic.longest_gap_s(), traffic.connections)
+def test_a_node_changes_hands(before: Master, after: Master, cluster: OracleCluster, gaps: Gaps) -> None:
+    def agent(master: Master) -> Agent:
+        cluster.program = master.program
+        return cluster.agent(*master.arguments)
+
+    change_hands(cluster, before, after, agent, gaps)
