@@ -8,6 +8,7 @@ pytest tests/oracle -k "ipv4-17-"    one row
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,12 +35,15 @@ def _marks(pairing: Pairing) -> list[pytest.MarkDecorator]:
     return [pytest.mark.uml, needs_ipvs] if pairing.kproxy.letter == "v" else []
 
 
+#: kube-proxy's IPVS mode itself loses packets now and then in a kernel with one slow CPU, so it is asked for by name:
+#: KPROXY_ORACLE_IPVS=1 python -m tests.uml.suite tests/oracle
+WITH_IPVS = os.environ.get("KPROXY_ORACLE_IPVS", "") == "1"
 CASES = [
     pytest.param(case, id=case.id, marks=_marks(pairing))
     for pairing in PAIRINGS
     for case in cases_of(pairing.kube_proxy)
     # In User-Mode Linux a configuration takes minutes; `python -m tests.oracle ipvs` plays all of them.
-    if pairing.kproxy.letter != "v" or case.config == "default"
+    if pairing.kproxy.letter != "v" or (WITH_IPVS and case.config == "default")
 ]
 
 
