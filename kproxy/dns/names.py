@@ -10,7 +10,6 @@ import ipaddress
 import re
 
 MAX_NAME = 255
-MAX_LABEL = 63
 
 _HOST = re.compile(rb"[-_0-9A-Za-z]{1,63}", re.ASCII)
 _DIGITS = re.compile(rb"\d{1,3}", re.ASCII)
@@ -111,13 +110,6 @@ def reverse_zone(cidr: str) -> bytes:
         return relative(*[b"%d" % octet for octet in reversed(octets)]) + IN_ADDR
     nibbles = network.network_address.packed.hex()[: network.prefixlen // 4].encode()
     return b"".join(b"\1%c" % nibble for nibble in reversed(nibbles)) + IP6
-
-
-def reverse_name(address: bytes) -> bytes:
-    """Return the name whose PTR record tells who has an address: `1.0.0.10.in-addr.arpa.`."""
-    if len(address) == 4:
-        return relative(*[b"%d" % octet for octet in reversed(address)]) + IN_ADDR
-    return b"".join(b"\1%c" % nibble for nibble in reversed(address.hex().encode())) + IP6
 
 
 def address_of_reverse(name: bytes) -> bytes | None:

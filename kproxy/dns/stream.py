@@ -29,11 +29,6 @@ class MessageStream:
         self._data = data[at:]
         return found
 
-    @property
-    def broken_off(self) -> bool:
-        """Whether there is the beginning of a message."""
-        return bool(self._data)
-
 
 def framed(message: bytes) -> bytes:
     """Return a message with its length before it."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 import time
 
 from tests.uml.kernel import Missing, kernel
@@ -16,8 +15,6 @@ from tests.uml.machine import run
 
 IN_CI = os.environ.get("CI", "") not in ("", "false")
 TIMEOUT_S = 3600
-SOME_FAILED = 1
-"""pytest's exit status when tests ran and some failed."""
 
 
 def main(arguments: list[str]) -> int:
@@ -37,13 +34,8 @@ def main(arguments: list[str]) -> int:
     # The tests with a real API server would take longer there than all the others together.
     left_out = [] if root else [f"--ignore=tests/{folder}" for folder in ("oracle", "controlplane")]
     wishes = {name: value for name, value in os.environ.items() if name.startswith("KPROXY_ORACLE")}
-    with tempfile.TemporaryDirectory(prefix="kproxy-uml-cache-") as cache:
-        pytest = [sys.executable, "-m", "pytest", "-o", f"cache_dir={cache}", "-m", which, *left_out, *arguments]
-        status = run(pytest, timeout_s=TIMEOUT_S, environment=wishes)
-        if status == SOME_FAILED:
-            # With one slow CPU for a hundred flows at a time a packet may be late. What is wrong fails alone, too.
-            print("in User-Mode Linux: what failed is played once more, by itself", flush=True)
-            status = run([*pytest, "--last-failed"], timeout_s=TIMEOUT_S, environment=wishes)
+    pytest = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", which, *left_out, *arguments]
+    status = run(pytest, timeout_s=TIMEOUT_S, environment=wishes)
     print(f"in User-Mode Linux: {(time.monotonic() - start) / 60:.1f} minutes", flush=True)
     return status
 

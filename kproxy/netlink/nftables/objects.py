@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kproxy.netlink.errors import MalformedMessage
-from kproxy.netlink.message import attribute, attribute_map, nested, split_attributes
+from kproxy.netlink.message import attribute, attribute_map, nested
 from kproxy.netlink.nftables import userdata, wire
 from kproxy.netlink.nftables.expressions import read_expressions, write_expressions
 from kproxy.plan.nftables.model import NOT_UNDERSTOOD, VERDICTS, Chain, Hook, Rule, SetSpec
@@ -204,8 +204,3 @@ def _name(found: Mapping[int, bytes], kind: int) -> str:
     if kind not in found:
         raise MalformedMessage("nf_tables: an object without a name")
     return wire.read_name(found[kind])
-
-
-def split_items(value: bytes) -> list[bytes]:
-    """Return the items of an attribute that is a list. Raises `MalformedMessage`."""
-    return [item for _, item in split_attributes(value)]

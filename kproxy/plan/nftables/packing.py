@@ -103,12 +103,6 @@ def pack_interval(prefix: bytes, cidr: str) -> bytes:
     return prefix + network.network_address.packed + prefix + network.broadcast_address.packed
 
 
-def pack_network(cidr: str) -> tuple[bytes, bytes]:
-    """Return the first and the last address of a CIDR."""
-    network = ipaddress.ip_network(cidr)
-    return network.network_address.packed, network.broadcast_address.packed
-
-
 def unpack_ip(packed: bytes) -> str:
     """Return the canonical text of an address."""
     return str(ipaddress.ip_address(packed))
