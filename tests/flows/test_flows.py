@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 #: Rows that kproxy itself does not always get right, by mode: a fault of ours, to be found. They are played all the same.
 NOT_ALWAYS = {
-    ("v", row): "IPVS mode: one in some hundred of the node's own connections past a Local policy is never answered"
+    ("v", row): "of the node's own connections past a Local policy one in some hundred is never answered"
     for row in ("46", "72")
 }
 
