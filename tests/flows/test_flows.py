@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.flows.stages import Stages
 
 
-#: Rows that kproxy itself does not always get right, by mode: a fault of ours, to be found. They are played all the same.
+#: Rows that kproxy itself does not always get right, by mode: a fault of ours, to be found. They are played anyway.
 NOT_ALWAYS = {
     ("v", row): "of the node's own connections past a Local policy one in some hundred is never answered"
     for row in ("46", "72")
