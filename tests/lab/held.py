@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 class Held:
     """Opened at once; `opened` is the first answer. Every `ask()` goes over the same connection, or from the same port.
 
-    For UDP this is one flow to conntrack, which is what tests of stale entries need. Close it, or use it in a `with`.
+    For UDP this is one flow to conntrack, which is what tests of stale entries need. `shared_port` lets another one, to
+    somewhere else, have the same source port. Close it, or use it in a `with`.
     """
 
     def __init__(
@@ -27,6 +28,7 @@ class Held:
         *,
         source_address: str = "",
         source_port: int = 0,
+        shared_port: bool = False,
         timeout_s: float = 3.0,
     ) -> None:
         self._datagram = protocol == "udp"
@@ -36,6 +38,8 @@ class Held:
         self._socket.settimeout(scaled(timeout_s))
         if not self._datagram:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        if shared_port:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             self._socket.bind((source_address, source_port))
             self._socket.connect(self._there)

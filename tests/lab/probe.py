@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import errno
+import itertools
 import json
 import socket
 import struct
@@ -39,6 +41,9 @@ REPORT_ICMP: dict[int, tuple[int, int]] = {
 #: Closing with this sends a reset: neither side keeps a TIME_WAIT that a later connection could run into.
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 AT_ONCE = 512
+#: Where the connections of probes come from, one port after the other: two that are under way never share one. The
+#: kernel would let them, to different addresses, and IPVS then mixes them up (tests/flows/test_ipvs_ports.py).
+PORTS = range(33000, 61000)
 
 
 class Outcome(enum.Enum):
@@ -145,6 +150,7 @@ class Prober:
         self._thread.start()
         self._doorway = asyncio.run_coroutine_threadsafe(self._start(), self._loop).result()
         self._limit = asyncio.Semaphore(AT_ONCE)
+        self._ports = itertools.cycle(PORTS)
 
     def run(self, probes: Iterable[Probe]) -> list[Report]:
         """Run all probes at the same time; reports in the order of the probes. RuntimeError when the lab is gone."""
@@ -201,7 +207,9 @@ class Prober:
                 sock.setsockopt(*REPORT_ICMP[probe.family], 1)
             opened = False
             try:
-                if probe.source_address or probe.source_port:
+                if probe.protocol == "tcp" and not probe.source_port:
+                    self._bind(sock, probe.source_address or "")
+                elif probe.source_address or probe.source_port:
                     sock.bind((probe.source_address or "", probe.source_port))
                 async with asyncio.timeout(scaled(probe.timeout_s)):
                     await self._loop.sock_connect(sock, (probe.address, probe.port))
@@ -211,6 +219,16 @@ class Prober:
             except OSError as error:
                 return failure(error, opened=opened)
             return Answer.parse(data) if data else Answer(Outcome.BROKEN, detail="closed without an answer")
+
+    def _bind(self, sock: socket.socket, address: str) -> None:
+        """Bind to the next port that is free."""
+        for port in itertools.islice(self._ports, len(PORTS)):
+            try:
+                return sock.bind((address, port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+        raise OSError(errno.EADDRINUSE, "no port is free")
 
     async def _send(self, sock: socket.socket, *, datagram: bool) -> None:
         try:

@@ -66,7 +66,8 @@ def _ask_from_everywhere(scene: Scene) -> Pins:
     probes = [p for protocol in PROTOCOLS for p in many_sources(Probe("pa", address, port, protocol), sources)]
     pins: Pins = {}
     for report in scene.cluster.probe_all(probes):
-        assert report.outcomes == {Outcome.ANSWERED}, str(report)
+        asked = report.probe
+        assert report.outcomes == {Outcome.ANSWERED}, f"{asked.protocol} from {asked.source_address}: {report}"
         pins[report.probe.protocol, str(report.probe.source_address)] = report.answers[0].who
     return pins
 
