@@ -33,6 +33,8 @@ LISTING = Path("/proc/thread-self/net/ip_vs")
 """Of the network namespace of the calling thread."""
 
 _DUMP_ATTEMPTS = 3
+_FEW = 50
+"""As many virtual servers are asked for one by one before the list of all is read instead."""
 _GONE = frozenset({errno.ENOENT, errno.ESRCH})
 _NO_ADDRESS = frozenset({errno.EADDRNOTAVAIL, errno.ENODEV})
 _HAS_IT = frozenset({errno.EEXIST})
@@ -94,14 +96,14 @@ class IpvsKernel:
             listed = self._all_destinations(netlink, servers)
         return KernelState(servers, {one.destination: one.weight for one in listed}, self.read_addresses())
 
-    def connections(self, servers: Iterable[VirtualServer]) -> list[tuple[Destination, int]]:
+    def connections(self, servers: Collection[VirtualServer]) -> dict[Destination, int]:
         """Return the number of connections, open or just closed, of each destination of these virtual servers."""
         with NetlinkSocket(genetlink.NETLINK_GENERIC) as netlink:
-            return [
-                (listed.destination, listed.active + listed.inactive)
-                for server in servers
-                for listed in self._destinations(netlink, server)
-            ]
+            if len(servers) > _FEW:
+                listed = self._all_destinations(netlink, servers)
+            else:
+                listed = [one for server in servers for one in self._destinations(netlink, server)]
+            return {one.destination: one.active + one.inactive for one in listed}
 
     def apply(self, difference: IpvsDifference) -> None:
         """Make the kernel hold a difference. After an error parts of it are done: read back.

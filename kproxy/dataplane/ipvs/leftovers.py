@@ -11,9 +11,9 @@ from kproxy.dataplane.nftables.reader import read_table
 from kproxy.errors import FeatureMissing
 from kproxy.netlink.route import NETLINK_ROUTE, delete_link
 from kproxy.netlink.socket import NetlinkSocket, raise_refusals
-from kproxy.plan.ipvs.filter import SERVED, TABLE
+from kproxy.plan.ipvs.filter import DRAINING, SERVED, TABLE
 from kproxy.plan.ipvs.ownership import Ownership
-from kproxy.plan.nftables.layout import NODE_PORTS
+from kproxy.plan.nftables.layout import NO_ENDPOINT_NODE_PORTS, NODE_PORTS
 from kproxy.state.addresses import FAMILIES
 
 if TYPE_CHECKING:
@@ -51,7 +51,11 @@ def read_ownership(
     with NetlinkSocket() as netlink:
         snapshot = read_table(netlink, family, TABLE)
     elements = snapshot.elements if snapshot else {}
-    return Ownership(set(vips), set(node_ips), elements.get(SERVED, {}), elements.get(NODE_PORTS, {}), excluded)
+    servers, node_ports = (
+        {key for name in names for key in elements.get(name, ())}
+        for names in ((SERVED, DRAINING), (NODE_PORTS, NO_ENDPOINT_NODE_PORTS))
+    )
+    return Ownership(set(vips), set(node_ips), servers, node_ports, excluded)
 
 
 def _remove_servers(kernel: IpvsKernel, node_ips: tuple[str, ...], excluded: tuple[str, ...]) -> int:

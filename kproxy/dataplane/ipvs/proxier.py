@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from kproxy.dataplane.ipvs.kernel import SchedulerMissing
@@ -10,14 +11,13 @@ from kproxy.dataplane.ipvs.leftovers import read_ownership
 from kproxy.dataplane.mode import Synced
 from kproxy.dataplane.nftables.proxier import NftablesProxier
 from kproxy.errors import ObjectError
-from kproxy.plan.ipvs.filter import IPVS, VIPS
+from kproxy.plan.ipvs.filter import IPVS
 from kproxy.plan.ipvs.frontends import IpvsSettings
 from kproxy.plan.ipvs.servers import IpvsServers
-from kproxy.plan.nftables.packing import pack_ip
 from kproxy.plan.node_ports import parse_node_port_addresses
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from kproxy.config import Config
     from kproxy.dataplane.ipvs.kernel import IpvsKernel
@@ -49,6 +49,8 @@ class IpvsProxier:
         self._node_ips: tuple[str, ...] = ()
         self._refused: dict[str, ObjectError] = {}
         self._in_step = False
+        # Elements that may go when the kernel has no use for them any more.
+        self._outgoing: set[tuple[str, bytes]] = set()
 
     @property
     def refused(self) -> Mapping[str, ObjectError]:
@@ -87,8 +89,7 @@ class IpvsProxier:
         self._in_step = False
         if full:
             self._read_back()
-        filtered = self._sync_filter(full=full)
-        self._let_go()
+        filtered = [self._sync_filter(full=full)]
         while True:
             difference = self.servers.difference()
             try:
@@ -98,12 +99,14 @@ class IpvsProxier:
                 if not self._leave_out(missing):
                     raise
                 self._read_back()
-                filtered = self._sync_filter(full=False)
+                filtered.append(self._sync_filter(full=False))
                 continue
             break
         self.servers.applied(difference)
+        differences = [difference, *self._let_go()]
+        filtered += self._close_filter()
         self._in_step = True
-        return _synced(full, difference, filtered)
+        return _synced(full, differences, filtered)
 
     def intact(self) -> bool:
         """Tell whether nobody removed virtual servers, VIPs or the table. Raises `KernelError`.
@@ -112,11 +115,8 @@ class IpvsProxier:
         """
         if not self.filter.intact():
             return False
-        if self.servers.drain.due(self._clock()):
-            self._let_go()
-            difference = self.servers.difference()
-            self._kernel.apply(difference)
-            self.servers.applied(difference)
+        if self._in_step and any(self._let_go()):
+            list(self._close_filter())
         held = self._kernel.read_servers()
         if any(held.get(server) != how for server, how in self.servers.servers.items()):
             return False
@@ -127,9 +127,26 @@ class IpvsProxier:
         return self.filter.count_rules()
 
     def _sync_filter(self, *, full: bool) -> Synced:
-        for ip, wanted in self.servers.take_moved_vips().items():
-            self.filter.ruleset.set_element(VIPS, pack_ip(ip), wanted=wanted)
+        """Write the packet filter, but for what goes: an address that the node still has must not lose its guard."""
+        self._take_elements()
         return self.filter.sync(full=full)
+
+    def _close_filter(self) -> Iterator[Synced]:
+        """Take from the packet filter what went from the kernel."""
+        self._take_elements()
+        if self._outgoing:
+            for element in self._outgoing:
+                self.filter.ruleset.set_element(*element, wanted=False)
+            self._outgoing.clear()
+            yield self.filter.sync()
+
+    def _take_elements(self) -> None:
+        for element, wanted in self.servers.take_elements().items():
+            if wanted:
+                self._outgoing.discard(element)
+                self.filter.ruleset.set_element(*element, wanted=True)
+            else:
+                self._outgoing.add(element)
 
     def _read_back(self) -> None:
         """Believe what the kernel holds of ours. The table still says what was ours before: it is written later."""
@@ -143,11 +160,16 @@ class IpvsProxier:
             held.addresses,
         )
 
-    def _let_go(self) -> None:
+    def _let_go(self) -> Iterator[IpvsDifference]:
+        """Take away what drains and has no connections left, if it is time to look; yield what was done."""
         now_s = self._clock()
         due = self.servers.drain.due(now_s)
         if due:
-            self.servers.drained(self.servers.drain.looked(now_s, self._kernel.connections(due)))
+            self.servers.drained(self.servers.drain.looked(now_s, due, self._kernel.connections(due)))
+            difference = self.servers.difference()
+            self._kernel.apply(difference)
+            self.servers.applied(difference)
+            yield difference
 
     def _leave_out(self, missing: SchedulerMissing) -> bool:
         key = self.servers.owner_of(missing.server)
@@ -159,14 +181,15 @@ class IpvsProxier:
         return True
 
 
-def _synced(full: bool, difference: IpvsDifference, filtered: Synced) -> Synced:
+def _synced(full: bool, differences: Sequence[IpvsDifference], filtered: Sequence[Synced]) -> Synced:
     """Put the words of both halves together."""
-    written = {
-        "virtual servers": len(difference.add_servers) + len(difference.set_servers),
-        "destinations": len(difference.add_destinations) + len(difference.set_destinations),
-        "addresses": len(difference.add_addresses),
-    }
+    written: Counter[str] = Counter()
+    deleted = sum(synced.deleted for synced in filtered)
+    for one in differences:
+        written["virtual servers"] += len(one.add_servers) + len(one.set_servers)
+        written["destinations"] += len(one.add_destinations) + len(one.set_destinations)
+        written["addresses"] += len(one.add_addresses)
+        deleted += len(one.delete_servers) + len(one.delete_destinations) + len(one.delete_addresses)
     words = [f"{count} {what}" for what, count in written.items() if count]
-    words += [f"{filtered.written} of the packet filter"] if filtered.written else []
-    deleted = len(difference.delete_servers) + len(difference.delete_destinations) + len(difference.delete_addresses)
-    return Synced(full, ", ".join(words), deleted + filtered.deleted, {})
+    words += [f"{synced.written} of the packet filter" for synced in filtered if synced.written]
+    return Synced(full, ", ".join(words), deleted, {})

@@ -1,4 +1,7 @@
-"""Graceful removal: a destination that left its Service gets no new connections, and goes when its last one ends.
+"""Graceful removal: what left gets no new connections, and goes when its last one ends.
+
+That is a destination that left its Service, and a virtual server that no Service wants any more: the connections of a
+deleted one are nobody's to IPVS, and it drops their packets. So such a server leaves by way of its destinations.
 
 A state machine without clock and kernel: told what left and what the kernel counts, it says where to look next and what
 is done. Its memory is the kernel's: weight 0 marks a destination that waits, so a restarted agent finds them again.
@@ -11,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Mapping
 
     from kproxy.plan.ipvs.server import Destination, VirtualServer
 
@@ -21,9 +24,9 @@ LOOK_EVERY_S = 10.0
 DRAINING_WEIGHT = 0
 
 
-def drains(destination: Destination) -> bool:
-    """Tell whether a destination that leaves must wait for its connections."""
-    return destination.server.protocol == "TCP"
+def drains(server: VirtualServer) -> bool:
+    """Tell whether a virtual server that leaves, or a destination of it that does, must wait for its connections."""
+    return server.protocol == "TCP"
 
 
 class Drain:
@@ -31,6 +34,7 @@ class Drain:
 
     def __init__(self) -> None:
         self._waiting: dict[VirtualServer, set[Destination]] = {}
+        self._hurried: set[VirtualServer] = set()
         self._look_at = 0.0
 
     def __len__(self) -> int:
@@ -44,6 +48,10 @@ class Drain:
         """Enter a destination that left; again is harmless."""
         self._waiting.setdefault(destination.server, set()).add(destination)
 
+    def hurry(self, server: VirtualServer) -> None:
+        """Have a virtual server looked at as soon as can be: it may have no connection at all."""
+        self._hurried.add(server)
+
     def end(self, destination: Destination) -> None:
         """Forget a destination: it came back, or is gone."""
         waiting = self._waiting.get(destination.server)
@@ -52,23 +60,24 @@ class Drain:
             if not waiting:
                 del self._waiting[destination.server]
 
-    def forget(self, server: VirtualServer) -> None:
-        """Forget a virtual server, which takes its destinations with it."""
-        self._waiting.pop(server, None)
-
     def clear(self) -> None:
         """Forget everything, before the kernel is read back."""
         self._waiting.clear()
 
     def due(self, now_s: float) -> tuple[VirtualServer, ...]:
         """Return the virtual servers whose destinations are to be counted now."""
-        return tuple(self._waiting) if self._waiting and now_s >= self._look_at else ()
+        looks = now_s >= self._look_at
+        return tuple(server for server in self._waiting if looks or server in self._hurried)
 
-    def looked(self, now_s: float, counted: Iterable[tuple[Destination, int]]) -> list[Destination]:
-        """Take the number of connections of each destination that was listed; return those that are done."""
-        self._look_at = now_s + LOOK_EVERY_S
-        return [
-            destination
-            for destination, connections in counted
-            if connections == 0 and destination in self._waiting.get(destination.server, ())
-        ]
+    def looked(
+        self, now_s: float, servers: Collection[VirtualServer], connections: Mapping[Destination, int]
+    ) -> list[Destination]:
+        """Take the number of connections of each destination of the servers that were due; return those that are done.
+
+        One that is not listed is not there: somebody else deleted it.
+        """
+        self._hurried.clear()
+        if now_s >= self._look_at:
+            self._look_at = now_s + LOOK_EVERY_S
+        waiting = (destination for server in servers for destination in self._waiting.get(server, ()))
+        return [destination for destination in waiting if not connections.get(destination)]

@@ -32,10 +32,12 @@ if TYPE_CHECKING:
     from kproxy.state.addresses import Family
 
 TABLE = "kproxy-ipvs"
-LAYOUT = "kproxy, IPVS layout 1"
+LAYOUT = "kproxy, IPVS layout 2"
 
 SERVED = "ipvs-services"
 VIPS = "ipvs-ips"
+DRAINING = "ipvs-draining"
+"""Virtual servers that no Service wants: they are there for the connections that they have, and get no new ones."""
 
 _CLUSTER_IP, _EXTERNAL, _VIP_PORTS = "cluster-ip", "external", "ipvs-ips-check"
 BEFORE_IPVS = -99
@@ -56,6 +58,7 @@ def base_table(family: Family, options: LayoutOptions) -> Table:
             _VIP_PORTS,
             (
                 r.rule(r.in_set(service, SERVED), RuleVerdict("return")),
+                r.rule(r.in_set(service, DRAINING), r.goto(layout.REFUSE)),
                 r.rule(r.in_set(r.load(family, "daddr"), VIPS), r.goto(layout.REFUSE)),
             ),
         ),
@@ -64,12 +67,12 @@ def base_table(family: Family, options: LayoutOptions) -> Table:
         msgspec.structs.replace(chains["filter-input"], rules=(*refusals, closed)),
         Chain("filter-output-pre-ipvs", (*refusals, closed), Hook("filter", "output", BEFORE_IPVS)),
     )
-    served, vips = SetSpec(SERVED, (destination, L4PROTO, TH_DPORT)), SetSpec(VIPS, (destination,))
+    served, draining = (SetSpec(name, (destination, L4PROTO, TH_DPORT)) for name in (SERVED, DRAINING))
     return Table(
         family,
         TABLE,
         comment=LAYOUT,
-        sets=(*layout.filter_sets(family), served, vips, *layout.nat_sets(family)),
+        sets=(*layout.filter_sets(family), served, draining, SetSpec(VIPS, (destination,)), *layout.nat_sets(family)),
         # Chains with a hook last: what they jump to must be there.
         chains=tuple(sorted((chains | {chain.name: chain for chain in own}).values(), key=lambda one: bool(one.hook))),
     )

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 class Ownership(msgspec.Struct, frozen=True):
     """What tells whose a virtual server is.
 
-    `vips` are the addresses on the VIP link, `node_ips` the node's others. `served` and `node_ports` are keys of the
+    `vips` are the addresses on the VIP link, `node_ips` the node's others. `servers` and `node_ports` are keys of the
     table's sets: `ip daddr . meta l4proto . th dport`, and `meta l4proto . th dport`. `excluded` are
     --ipvs-exclude-cidrs.
     """
 
     vips: Collection[str] = ()
     node_ips: Collection[str] = ()
-    served: Collection[bytes] = ()
+    servers: Collection[bytes] = ()
     node_ports: Collection[bytes] = ()
     excluded: tuple[str, ...] = ()
 
@@ -50,4 +50,4 @@ class Ownership(msgspec.Struct, frozen=True):
         if server.ip in self.vips:
             return True
         port = pack_port(server.protocol, server.port)
-        return pack_ip(server.ip) + port in self.served or (server.ip in self.node_ips and port in self.node_ports)
+        return pack_ip(server.ip) + port in self.servers or (server.ip in self.node_ips and port in self.node_ports)

@@ -6,7 +6,7 @@ was read back, and brought up to date by what was applied.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -14,14 +14,18 @@ import msgspec
 from kproxy.errors import ObjectError
 from kproxy.plan.delta import DeltaTracker
 from kproxy.plan.ipvs.drain import DRAINING_WEIGHT, Drain, drains
+from kproxy.plan.ipvs.filter import DRAINING, VIPS
 from kproxy.plan.ipvs.frontends import IpvsSettings, frontends, taken_addresses
+from kproxy.plan.ipvs.server import Scheduling
+from kproxy.plan.ipvs.vips import Vips
+from kproxy.plan.nftables.packing import pack_frontend, pack_ip
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from kproxy.plan.intent import PortIntent
     from kproxy.plan.ipvs.frontends import IpvsFrontend
-    from kproxy.plan.ipvs.server import Destination, Scheduling, VirtualServer
+    from kproxy.plan.ipvs.server import Destination, VirtualServer
 
 WEIGHT = 1
 
@@ -54,33 +58,31 @@ class IpvsServers:
         self._intents: dict[str, tuple[PortIntent, ...]] = {}
         self._frontends: dict[str, dict[VirtualServer, IpvsFrontend]] = {}
         self._owners: dict[VirtualServer, str] = {}
-        self._vips: Counter[str] = Counter()
-        self._unbound: frozenset[str] = frozenset()
-        self._moved: set[str] = set()
+        self._vips = Vips()
+        # Those that no Service wants, with the VIP that each keeps for its connections.
+        self._leaving: dict[VirtualServer, str] = {}
+        self._moved: set[VirtualServer] = set()
         self._servers: DeltaTracker[VirtualServer, Scheduling] = DeltaTracker()
         self._destinations: DeltaTracker[Destination, int] = DeltaTracker()
-        self._addresses: DeltaTracker[str, bool] = DeltaTracker()
         self.drain = Drain()
         self.taken: dict[str, ObjectError] = {}
 
     @property
     def servers(self) -> Mapping[VirtualServer, Scheduling]:
-        """The virtual servers that are wanted."""
+        """The virtual servers that are wanted, be it for the connections that they still have."""
         return self._servers.desired
 
     @property
     def addresses(self) -> Collection[str]:
         """The addresses that are wanted on kproxy's own link."""
-        return self._addresses.desired.keys()
+        return self._vips.tracker.desired.keys()
 
     def configure(self, settings: IpvsSettings, elsewhere: Collection[str]) -> None:
         """Take over what shapes all Services. `elsewhere` are the node's addresses on links other than kproxy's own.
 
-        A VIP that is among them is served where it is: keepalived and kube-vip put VIPs on the node's own link.
+        A VIP that is among them is served where it is.
         """
-        self._unbound = frozenset(elsewhere)
-        for ip in self._vips:
-            self._want_address(ip)
+        self._vips.leave_to_others(elsewhere)
         if settings != self._settings:
             self._settings = settings
             for key, intents in list(self._intents.items()):
@@ -108,40 +110,57 @@ class IpvsServers:
             self._intents.pop(key, None)
         self._note_taken(key, intents)
 
-    def take_moved_vips(self) -> dict[str, bool]:
-        """Return the VIPs that came or went since this was asked: whether each is wanted on kproxy's own link."""
-        moved = {ip: ip in self._addresses.desired for ip in self._moved}
+    def take_elements(self) -> dict[tuple[str, bytes], bool]:
+        """Return what moved in the sets `VIPS` and `DRAINING` since this was asked, and whether it is in them now."""
+        elements = {(VIPS, pack_ip(ip)): wanted for ip, wanted in self._vips.take_moved().items()}
+        for server in self._moved:
+            key = pack_frontend(server.ip, server.protocol, server.port)
+            elements[DRAINING, key] = server in self._leaving
         self._moved.clear()
-        return moved
+        return elements
 
     def owner_of(self, server: VirtualServer) -> str | None:
         """Return the Service a virtual server belongs to."""
         return self._owners.get(server)
 
     def drained(self, destinations: Iterable[Destination]) -> None:
-        """Let go of destinations whose last connection ended."""
+        """Let go of destinations whose last connection ended, and of virtual servers that waited for nothing else."""
         for destination in destinations:
             self._destinations.unwant(destination)
             self.drain.end(destination)
+            server = destination.server
+            if server in self._leaving and not self.drain.waiting(server):
+                self._servers.unwant(server)
+                self._stop_leaving(server)
 
     def read_back(
         self, servers: Mapping[VirtualServer, Scheduling], destinations: Mapping[Destination, int], ips: Collection[str]
     ) -> None:
         """Believe that the kernel holds exactly this; all of it is ours.
 
-        A destination that nobody wants, of a virtual server that stays, begins to drain, or goes on with it.
+        What nobody wants begins to drain, or goes on with it.
         """
         self._servers.replace_actual(servers)
         self._destinations.replace_actual(destinations)
-        self._addresses.replace_actual(dict.fromkeys(ips, True))
+        self._vips.read_back(ips)
         self.drain.clear()
         for destination, weight in list(self._destinations.desired.items()):
             if weight == DRAINING_WEIGHT:
                 self._destinations.unwant(destination)
+        for server in list(self._leaving):
+            self._servers.unwant(server)
+            self._stop_leaving(server)
+        unwanted = defaultdict(list)
         for destination in destinations:
-            if destination not in self._destinations.desired and destination.server in self._servers.desired:
-                frontend = self._frontends[self._owners[destination.server]][destination.server]
-                self._leave(destination, frontend.lingering)
+            if destination not in self._destinations.desired:
+                unwanted[destination.server].append(destination)
+        for server, leaving in unwanted.items():
+            owner = self._owners.get(server)
+            if owner is None:
+                self._leave_server(server, server.ip if server.ip in ips else "", leaving)
+                continue
+            for destination in leaving:
+                self._leave(destination, self._frontends[owner][server].lingering)
 
     def difference(self) -> IpvsDifference:
         """Return what is between wanted and held. Pass it to `applied` when it was done."""
@@ -154,8 +173,8 @@ class IpvsServers:
             set_servers={key: value for key, value in servers.items() if key in have_servers},
             add_destinations={key: value for key, value in destinations.items() if key not in have_destinations},
             set_destinations={key: value for key, value in destinations.items() if key in have_destinations},
-            add_addresses=list(self._addresses.updates()),
-            delete_addresses=self._addresses.deletions(),
+            add_addresses=list(self._vips.tracker.updates()),
+            delete_addresses=self._vips.tracker.deletions(),
             delete_destinations=[key for key in self._destinations.deletions() if key.server not in going],
             delete_servers=gone,
         )
@@ -167,7 +186,7 @@ class IpvsServers:
         self._destinations.applied(
             difference.add_destinations | difference.set_destinations, self._destinations.deletions()
         )
-        self._addresses.applied(dict.fromkeys(difference.add_addresses, True), difference.delete_addresses)
+        self._vips.tracker.applied(dict.fromkeys(difference.add_addresses, True), difference.delete_addresses)
 
     def _replace(self, key: str, before: IpvsFrontend | None, frontend: IpvsFrontend) -> None:
         server = frontend.server
@@ -177,55 +196,54 @@ class IpvsServers:
             if self._destinations.desired.get(destination) != WEIGHT:
                 self._destinations.want(destination, WEIGHT)
                 self.drain.end(destination)
+        self._vips.hold(frontend.vip)
         if before is not None:
             staying = set(frontend.destinations)
             for destination in (*before.destinations, *before.lingering):
                 if destination not in staying:
                     self._leave(destination, frontend.lingering)
-            self._release(before.vip)
-        if frontend.vip:
-            self._vips[frontend.vip] += 1
-            self._want_address(frontend.vip)
+            self._vips.release(before.vip)
+        elif server in self._leaving:
+            self._stop_leaving(server)
 
     def _remove(self, key: str, frontend: IpvsFrontend) -> None:
         """Remove a virtual server, unless another Service has taken it over meanwhile."""
-        self._release(frontend.vip)
         server = frontend.server
-        if self._owners.get(server) != key:
+        if self._owners.get(server) == key:
+            del self._owners[server]
+            destinations = (*frontend.destinations, *frontend.lingering, *self.drain.waiting(server))
+            self._leave_server(server, frontend.vip, destinations)
+        self._vips.release(frontend.vip)
+
+    def _leave_server(self, server: VirtualServer, vip: str, destinations: Iterable[Destination]) -> None:
+        """Leave a virtual server to the connections that it may have, or take it away where none can be."""
+        for destination in destinations:
+            self._leave(destination, ())
+        how = self._servers.actual.get(server)
+        if not self.drain.waiting(server) or not isinstance(how, Scheduling):
+            self._servers.unwant(server)
             return
-        del self._owners[server]
-        self._servers.unwant(server)
-        for destination in (*frontend.destinations, *frontend.lingering, *self.drain.waiting(server)):
-            self._destinations.unwant(destination)
-        self.drain.forget(server)
+        self._servers.want(server, how)
+        self._vips.hold(vip)
+        self._leaving[server] = vip
+        self._moved.add(server)
+        self.drain.hurry(server)
+
+    def _stop_leaving(self, server: VirtualServer) -> None:
+        self._vips.release(self._leaving.pop(server))
+        self._moved.add(server)
 
     def _leave(self, destination: Destination, lingering: Collection[Destination]) -> None:
         """Give a destination no new connections, or take it away where it need not wait, or never was."""
         if destination not in self._destinations.actual:
             self._destinations.unwant(destination)
-        elif drains(destination):
+        elif drains(destination.server):
             self._destinations.want(destination, DRAINING_WEIGHT)
             self.drain.begin(destination)
         elif destination in lingering:
             self._destinations.want(destination, DRAINING_WEIGHT)
         else:
             self._destinations.unwant(destination)
-
-    def _release(self, vip: str) -> None:
-        if not vip:
-            return
-        self._vips[vip] -= 1
-        if not self._vips[vip]:
-            del self._vips[vip]
-            self._addresses.unwant(vip)
-            self._moved.add(vip)
-
-    def _want_address(self, vip: str) -> None:
-        self._moved.add(vip)
-        if vip in self._unbound:
-            self._addresses.unwant(vip)
-        else:
-            self._addresses.want(vip, True)
 
     def _note_taken(self, key: str, intents: Iterable[PortIntent]) -> None:
         self.taken.pop(key, None)

@@ -8,7 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from kproxy.plan.ipvs.filter import DRAINING, VIPS
 from kproxy.plan.ipvs.servers import IpvsServers
+from kproxy.plan.nftables.packing import pack_frontend, pack_ip
 from tests.plan.ipvs.rig import NODE_IP, SETTINGS, FakeKernel, intents
 
 C = "172.30.0.41"
@@ -32,6 +34,7 @@ def test_a_service_comes_and_goes() -> None:
     assert kernel.addresses == {C}
     plan.set_service("ns1/svc1", ())
     kernel.sync(plan)
+    assert count(kernel, plan, 0.0)
     assert (kernel.listed(), kernel.addresses) == ([], set())
 
 
@@ -62,9 +65,11 @@ def test_two_services_share_an_address_until_the_last_one_goes() -> None:
     kernel.sync(plan)
     plan.set_service("ns1/web", ())
     kernel.sync(plan)
+    count(kernel, plan, 0.0)
     assert kernel.addresses == {"172.30.0.42", "192.0.2.41"}
     plan.set_service("ns1/other", ())
     kernel.sync(plan)
+    count(kernel, plan, 0.0)
     assert kernel.addresses == set()
 
 
@@ -108,6 +113,7 @@ def test_node_ports_follow_the_nodes_addresses() -> None:
     plan = entered(kernel, type="NodePort", ports=[{"port": 80, "nodePort": 30080}])
     plan.configure(msgspec.structs.replace(SETTINGS, node_port_ips=("192.168.9.9",)), elsewhere=())
     kernel.sync(plan)
+    count(kernel, plan, 0.0)
     assert [line for line in kernel.listed() if ":30080 -s" in line] == ["-A TCP 192.168.9.9:30080 -s rr"]
 
 
@@ -127,11 +133,11 @@ def leave(protocol: str = "TCP") -> tuple[FakeKernel, IpvsServers]:
     return kernel, plan
 
 
-def count(kernel: FakeKernel, plan: IpvsServers, now_s: float, connections: int) -> bool:
+def count(kernel: FakeKernel, plan: IpvsServers, now_s: float, connections: int = 0) -> bool:
     """One look at the kernel, if it is due."""
     due = plan.drain.due(now_s)
-    counted = [(destination, connections) for destination in kernel.destinations if destination.server in due]
-    plan.drained(plan.drain.looked(now_s, counted)) if due else None
+    counted = {destination: connections for destination in kernel.destinations if destination.server in due}
+    plan.drained(plan.drain.looked(now_s, due, counted)) if due else None
     kernel.sync(plan)
     return bool(due)
 
@@ -185,11 +191,11 @@ def test_the_last_endpoint_drains_too() -> None:
     assert weights(kernel) == {"10.180.0.1": 0, "10.180.1.1": 0}
 
 
-def test_a_deleted_service_takes_what_drains_along() -> None:
-    kernel, plan = leave()
-    plan.set_service("ns1/svc1", ())
-    kernel.sync(plan)
-    assert (weights(kernel), len(plan.drain)) == ({}, 0)
+def test_a_destination_that_somebody_else_deleted_is_not_waited_for() -> None:
+    _, plan = leave()
+    plan.drained(plan.drain.looked(0.0, plan.drain.due(0.0), {}))
+    assert len(plan.drain) == 0
+    assert [one.ip for one in plan.difference().delete_destinations] == ["10.180.0.1"]
 
 
 def test_draining_survives_a_restart() -> None:
@@ -229,6 +235,121 @@ def test_a_weight_that_was_changed_by_hand_is_repaired() -> None:
     assert set(weights(kernel).values()) == {1}
 
 
+# --- virtual servers that leave ---
+
+NODE_PORT: dict[str, Any] = {"type": "NodePort", "ports": [{"port": 80, "nodePort": 30080}]}
+KEY = pack_frontend(C, "TCP", 80)
+
+
+def test_a_service_that_goes_is_there_for_its_connections() -> None:
+    kernel, plan = leave()
+    plan.take_elements()
+    plan.set_service("ns1/svc1", ())
+    kernel.sync(plan)
+    assert (weights(kernel), kernel.addresses) == ({"10.180.0.1": 0, "10.180.1.1": 0}, {C})
+    assert plan.take_elements() == {(DRAINING, KEY): True, (VIPS, pack_ip(C)): True}
+    assert plan.owner_of(next(iter(kernel.servers))) is None
+    assert count(kernel, plan, 100.0, connections=3)
+    assert not count(kernel, plan, 101.0)
+    assert count(kernel, plan, 111.0)
+    assert (kernel.listed(), kernel.addresses, len(plan.drain)) == ([], set(), 0)
+    assert plan.take_elements() == {(DRAINING, KEY): False, (VIPS, pack_ip(C)): False}
+
+
+def test_it_is_looked_at_at_once_and_then_as_often_as_the_others() -> None:
+    kernel, plan = leave()
+    assert count(kernel, plan, 100.0, connections=1)
+    plan.set_service("ns1/svc1", ())
+    kernel.sync(plan)
+    assert count(kernel, plan, 101.0, connections=1)
+    assert not count(kernel, plan, 102.0)
+    assert count(kernel, plan, 110.0)
+    assert kernel.listed() == []
+
+
+def test_its_destinations_go_one_by_one() -> None:
+    kernel, plan = leave()
+    plan.set_service("ns1/svc1", ())
+    kernel.sync(plan)
+    first, second = sorted(kernel.destinations)
+    plan.drained(plan.drain.looked(0.0, plan.drain.due(0.0), {first: 0, second: 1}))
+    kernel.sync(plan)
+    assert (weights(kernel), kernel.addresses) == ({"10.180.1.1": 0}, {C})
+
+
+@pytest.mark.parametrize("protocol", ["UDP", "SCTP"])
+def test_a_service_of_another_protocol_goes_at_once(protocol: str) -> None:
+    kernel, plan = leave(protocol)
+    plan.set_service("ns1/svc1", ())
+    kernel.sync(plan)
+    assert (kernel.listed(), kernel.addresses) == ([], set())
+
+
+def test_a_frontend_goes_while_its_service_stays() -> None:
+    kernel = FakeKernel()
+    plan = entered(kernel, **NODE_PORT)
+    plan.set_service("ns1/svc1", intents())
+    kernel.sync(plan)
+    drained = [line for line in kernel.listed() if line.endswith("-w 0")]
+    assert len(drained) == 4, "two endpoints on two addresses"
+    assert all(":30080 -r" in line for line in drained)
+    count(kernel, plan, 0.0)
+    assert [line for line in kernel.listed() if line.startswith("-A")] == [f"-A TCP {C}:80 -s rr"]
+
+
+def test_a_service_that_returns_is_used_at_once() -> None:
+    kernel, plan = leave()
+    plan.set_service("ns1/svc1", ())
+    kernel.sync(plan)
+    plan.take_elements()
+    plan.set_service("ns1/svc1", intents("b1 b2", annotations={"kproxy.dev/ipvs-scheduler": "lc"}))
+    kernel.sync(plan)
+    assert weights(kernel) == {"10.180.0.1": 0, "10.180.1.1": 1, "10.180.1.2": 1}
+    assert f"-A TCP {C}:80 -s lc" in kernel.listed()
+    assert plan.take_elements()[DRAINING, KEY] is False
+    count(kernel, plan, 100.0)
+    assert (weights(kernel), kernel.addresses) == ({"10.180.1.1": 1, "10.180.1.2": 1}, {C})
+    plan.set_service("ns1/svc1", ())
+    kernel.sync(plan)
+    count(kernel, plan, 200.0)
+    assert kernel.addresses == set(), "nobody holds on to the address"
+
+
+@pytest.mark.parametrize("connections", [0, 1])
+def test_a_restart_finds_it_again(connections: int) -> None:
+    kernel, plan = leave()
+    plan.set_service("ns1/svc1", ())
+    kernel.sync(plan)
+    held = kernel.listed()
+    again = IpvsServers(SETTINGS)
+    kernel.read_into(again)
+    assert not again.difference()
+    assert again.take_elements() == {(DRAINING, KEY): True, (VIPS, pack_ip(C)): True}
+    count(kernel, again, 0.0, connections)
+    assert (kernel.listed(), kernel.addresses) == ((held, {C}) if connections else ([], set()))
+
+
+def test_one_that_was_deleted_by_hand_is_forgotten() -> None:
+    kernel, plan = leave()
+    plan.set_service("ns1/svc1", ())
+    kernel.sync(plan)
+    kernel.servers, kernel.destinations = {}, {}
+    kernel.read_into(plan)
+    kernel.sync(plan)
+    assert (kernel.listed(), kernel.addresses, len(plan.drain)) == ([], set(), 0)
+
+
+def test_its_address_may_become_the_nodes_own() -> None:
+    """Then it is not taken from the node, and keeps no guard."""
+    kernel, plan = leave()
+    plan.set_service("ns1/svc1", ())
+    kernel.sync(plan)
+    plan.configure(SETTINGS, elsewhere=(NODE_IP, C))
+    kernel.sync(plan)
+    assert kernel.addresses == set()
+    assert plan.take_elements()[VIPS, pack_ip(C)] is False
+
+
 # --- any order ---
 
 CHOICES: list[tuple[str, dict[str, Any]]] = [
@@ -265,7 +386,7 @@ def test_whatever_happened_the_end_is_that_of_a_fresh_start(seed: int) -> None:
         if dice.random() < 0.1:
             kernel.read_into(plan)
     kernel.sync(plan)
-    count(kernel, plan, 1e9, connections=0)
+    count(kernel, plan, 1e9)
     fresh, again = FakeKernel(), IpvsServers(SETTINGS)
     for key, wanted in last.items():
         again.set_service(key, wanted)
