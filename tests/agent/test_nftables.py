@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import time
 from socket import AF_INET, SOCK_DGRAM
 from typing import TYPE_CHECKING
 
@@ -120,11 +121,13 @@ def test_a_fight_with_another_program_is_no_flood() -> None:
         node.manifests.write("web", web())
         with agent(node, *NEVER) as running:
             running.wait_ready()
+            began = time.monotonic()
             for number in range(100):
                 node.namespace.run("nft", f"add element ip kproxy cluster-ips {{ 192.0.2.{number} }}")
             eventually(lambda: "192.0.2." not in listing(node), "all is as before", timeout_s=2.0)
             told = running.log.read_text(encoding="utf-8").count("our rules were changed")
-            assert 1 <= told <= 10
+            # How long a hundred calls of nft take is the machine's affair.
+            assert 1 <= told <= 1 + 2 * (time.monotonic() - began)
             assert running.metric("kproxy_foreign_changes_total", ip_family="IPv4") == 100
 
 
