@@ -64,12 +64,13 @@ packages:
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
 	else echo "missing system packages; install them and run make again:  sudo apt-get install$$missing" >&2; exit 1; fi
 
-# What only the tests need: a compiler for python-iptables, sysctl as an independent reader, openssl for certificates.
+# What only the tests need: a compiler for python-iptables, another C library to ask DNS with, sysctl as an independent
+# reader, openssl for certificates.
 test-packages: packages
 	@test "$$(id -u)" = 0 && command -v apt-get >/dev/null || exit 0; \
 	missing=""; command -v gcc >/dev/null || missing="$$missing gcc"; command -v sysctl >/dev/null || missing="$$missing procps"; \
 	command -v openssl >/dev/null || missing="$$missing openssl"; command -v ipvsadm >/dev/null || missing="$$missing ipvsadm"; \
-	command -v ipset >/dev/null || missing="$$missing ipset"; \
+	command -v ipset >/dev/null || missing="$$missing ipset"; command -v musl-gcc >/dev/null || missing="$$missing musl-tools"; \
 	command -v debootstrap >/dev/null || missing="$$missing debootstrap"; \
 	command -v systemd-nspawn >/dev/null || missing="$$missing systemd-container"; \
 	$(PYTHON) -c 'import sysconfig, os, sys; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' \

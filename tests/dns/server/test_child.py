@@ -29,8 +29,16 @@ def agent(node: Node, *arguments: str) -> Agent:
 
 def child(agent: Agent) -> int | None:
     """The process id of `kproxy dns`, None if there is none at present."""
-    dns = [pid for pid in children(agent.pid) if b"dns-bind" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    dns = [pid for pid in children(agent.pid) if b"dns-bind" in command_line(pid)]
     return dns[0] if dns else None
+
+
+def command_line(pid: int) -> bytes:
+    """b"" when it has ended meanwhile."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 def answers(node: Node, name: str = DB) -> bool:
