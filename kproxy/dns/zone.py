@@ -147,6 +147,8 @@ class Zone:
             return no_name(self.authority)
         if service.external_name:
             return self._alias(service, qtype, seen) if left == 3 else no_name(self.authority)
+        if service.headless and not self._synced:
+            return no_name(self.authority)  # some of its endpoints may still come
         if left == 3:
             return self._answers.of_service(key, service, qtype)
         if self.config.zonal and name[starts[left - 4] + 1 : starts[left - 3]] == MARK:

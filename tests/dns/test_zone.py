@@ -149,7 +149,10 @@ def test_115_and_116_before_all_is_known(zone: Zone, responder: Responder) -> No
     assert [rrset.name.to_text() for rrset in reply.authority] == ["cluster.local."]
     assert [option.to_text() for option in reply.options] == ["EDE 14 (Not Ready)"]
     assert addresses(responder, "77.0.244.10.in-addr.arpa.", "PTR") == "SERVFAIL"
+    for name in (PEERS, f"10-244-0-2.{PEERS}", f"_http._tcp.{PEERS}"):  # whether these are all of them is not known
+        assert addresses(responder, name) == "SERVFAIL"
     zone.synced = True
+    assert len(addresses(responder, PEERS)) == 4
     assert addresses(responder, "nosuch.shop.svc.cluster.local.") == "NXDOMAIN"
 
 

@@ -7,18 +7,17 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kproxy.dns.resolv_conf import MOST, name_servers, parse_upstream
-from kproxy.dns.resolver import Upstream
+from kproxy.dns.resolv_conf import MOST, parse_upstream
 from kproxy.dns.zone_config import ZoneConfig
 from kproxy.errors import ConfigError
 from kproxy.health.bind import BindAddress, parse_bind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
+
+    from kproxy.dns.resolver import Upstream
 
 DNS_PORT = 53
-RESOLV_CONFS = (Path("/run/systemd/resolve/resolv.conf"), Path("/etc/resolv.conf"))
-"""The first one that is there counts; the second may lead to systemd-resolved's own address, and so back to itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,18 +123,6 @@ def build_dns_config(values: Mapping[str, Any]) -> DnsConfig:
     if len(config.upstreams) > MOST:
         raise ConfigError("--dns-upstream", f"names more than {MOST} servers", remedy="a few are enough")
     return config
-
-
-def node_upstreams(config: DnsConfig, paths: Iterable[Path] = RESOLV_CONFS) -> tuple[tuple[Upstream, ...], str]:
-    """Return the servers of the node's resolv.conf without ourselves, and where they are from. Never raises."""
-    for path in paths:
-        try:
-            text = path.read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            continue
-        found = [Upstream(address) for address in name_servers(text)]
-        return tuple(one for one in found if not config.is_own(one))[:MOST], str(path)
-    return (), "no resolv.conf"
 
 
 def _bind(text: str) -> BindAddress:

@@ -11,45 +11,39 @@ from typing import TYPE_CHECKING, Final
 
 from kproxy.dns.feed import Counts, LoopFound, Mark, Reached, Setup, encode, encode_changes
 from kproxy.dns.feed import Upstreams as UpstreamsMessage
-from kproxy.dns.problems import problems_of
 from kproxy.dns.programming import Pending
 from kproxy.dns.server.child import orphaned
-from kproxy.dns.server.config import node_upstreams
 from kproxy.dns.server.crew import Worker
+from kproxy.dns.server.known import Known, open_source
 from kproxy.dns.server.local import LocalAddresses
 from kproxy.dns.server.metrics import DnsMetrics
 from kproxy.dns.server.selfcheck import what_is_wrong
 from kproxy.dns.server.site import start_site
 from kproxy.dns.server.sockets import check, open_sockets, shared, taken
-from kproxy.errors import KproxyError, SourceError
-from kproxy.kube.credentials import find_credentials
-from kproxy.kube.resources import ALL_ENDPOINT_SLICES, ALL_SERVICES, NAMESPACES, PODS
-from kproxy.sources.changes import Change, ChangeBatch
-from kproxy.sources.directory import ManifestDirectory
+from kproxy.dns.server.upstreams import Upstreams
+from kproxy.errors import KproxyError
 from kproxy.sources.kubernetes import KubernetesSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from kproxy.dns.resolver import Upstream
     from kproxy.dns.server.config import DnsConfig
-    from kproxy.kube.wire import KubeObject
+    from kproxy.sources.changes import Change, ChangeBatch
+    from kproxy.sources.directory import ManifestDirectory
 
 log = logging.getLogger(__name__)
 
-KINDS: Final = ("Service", "EndpointSlice", "Endpoints", "Namespace", "Pod")
 LOOK_S: Final = 1.0
 LEAD_S: Final = 2.0
 """How often it is seen whether queries are answered; the kernel waits for 5 s."""
 LEAD_AGAIN_S: Final = 0.2
 SILENT_S: Final = 10.0
 """A worker tells every second what it counted; one that says nothing for so long hangs."""
-SHOWN: Final = 20
 
 
 def run_dns(config: DnsConfig) -> None:
     """Run until SIGTERM or SIGINT. Raises `KproxyError` when it can't start, or must not go on (a loop)."""
-    source = _source(config)
+    source = open_source(config)
     check(config.given)
     local = LocalAddresses(config.made) if config.made else None
     if local is not None:
@@ -73,19 +67,15 @@ class DnsService:
         self._config = config
         self._source = source
         self._local = local
-        self._objects: dict[tuple[str, str], KubeObject] = {}
+        self._known = Known(config.zone)
         self._synced = asyncio.Event()
         self._stopping = asyncio.Event()
         self._failure: KproxyError | None = None
-        self._upstreams, self._upstreams_from = config.upstreams, "--dns-upstream"
-        if not config.upstreams:
-            self._upstreams, self._upstreams_from = node_upstreams(config)
+        self._upstreams = Upstreams(config)
         self._workers = [Worker(number, self._beginning, self._heard, self._ended) for number in range(config.workers)]
         self._heard_at: dict[int, float] = {}
         self._ready: set[int] = set()
         self._pending = Pending(len(self._workers))
-        self._problems: dict[str, None] = {}
-        self._unfit: dict[tuple[str, str], tuple[str, ...]] = {}
         self._fresh_at = time.monotonic()
         self._listening = False
 
@@ -117,7 +107,7 @@ class DnsService:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
-        self._say_upstreams()
+        self._upstreams.say()
         working = [loop.create_task(worker.run()) for worker in self._workers]
         tasks = [
             loop.create_task(self._follow()),
@@ -156,37 +146,24 @@ class DnsService:
             local.remove()
 
     async def _follow(self) -> None:
-        changes: list[Change] = []
         async for batch in self._source.changes():
-            changes += batch.changes
-            if batch.complete:
-                self._take(ChangeBatch(tuple(changes), batch.problems))
-                changes = []
+            self._take(batch)
 
     def _take(self, batch: ChangeBatch) -> None:
-        changes = [change for change in batch.changes if change.kind in KINDS]
-        for change in changes:
-            if change.obj is None:
-                self._objects.pop((change.kind, change.key), None)
-            else:
-                self._objects[change.kind, change.key] = change.obj
-        first = not self._synced.is_set()
-        if not changes and not first:
-            self._tell_problems(batch)
-            return
-        number = self._pending.add(changes, time.monotonic(), time.time(), first=first)
-        messages = [*encode_changes(changes, int(time.time())), encode(Mark(number, synced=True))]
-        for worker in self._workers:
-            worker.tell(messages)
+        changes = self._known.take(batch.changes)
+        first = batch.complete and not self._synced.is_set()
+        messages = [*encode_changes(changes, int(time.time()))]
+        if batch.complete and (changes or first):
+            number = self._pending.add(changes, time.monotonic(), time.time(), first=first)
+            messages.append(encode(Mark(number, synced=True)))
+        if messages:
+            for worker in self._workers:
+                worker.tell(messages)
         if first:
             self._synced.set()
-            log.info("all names are known: %d objects", len(self._objects))
+            log.info("all names are known: %d objects", len(self._known))
         # Last, since an answer need not wait for it.
-        for change in changes:
-            self._unfit.pop((change.kind, change.key), None)
-            if found := problems_of(change, self._config.zone):
-                self._unfit[change.kind, change.key] = found
-        self._tell_problems(batch)
+        self.metrics.refused.set(self._known.judge(changes, batch.problems))
 
     async def _listen(self) -> None:
         """Open the sockets: at once, or, where somebody answers already, once all names are known."""
@@ -211,13 +188,9 @@ class DnsService:
             if not isinstance(self._source, KubernetesSource) or not self._source.troubles():
                 self._fresh_at = now
             self.metrics.data_age.set(now - self._fresh_at)
-            if not self._config.upstreams:
-                upstreams, self._upstreams_from = node_upstreams(self._config)
-                if upstreams != self._upstreams:
-                    self._upstreams = upstreams
-                    self._say_upstreams()
-                    for worker in self._workers:
-                        worker.tell([encode(UpstreamsMessage(_pairs(upstreams)))])
+            if self._upstreams.look():
+                for worker in self._workers:
+                    worker.tell([encode(UpstreamsMessage(self._upstreams.pairs()))])
 
     async def _lead(self) -> None:
         """Lead queries for the addresses that are ours to us, for as long as they are answered."""
@@ -237,9 +210,8 @@ class DnsService:
 
     def _beginning(self) -> Iterable[bytes]:
         zone = {field.name: getattr(self._config.zone, field.name) for field in dataclasses.fields(self._config.zone)}
-        setup = Setup(zone, _pairs(self._upstreams), verbosity=self._config.verbosity)
-        changes = [Change(kind, key, obj) for (kind, key), obj in self._objects.items()]
-        return self._told_first(setup, changes, self._synced.is_set())
+        setup = Setup(zone, self._upstreams.pairs(), verbosity=self._config.verbosity)
+        return self._told_first(setup, self._known.everything(), self._synced.is_set())
 
     def _told_first(self, setup: Setup, changes: list[Change], synced: bool) -> Iterator[bytes]:
         yield encode(setup)
@@ -273,44 +245,8 @@ class DnsService:
             self.metrics.restarts.inc()
 
     def _found_loop(self) -> None:
-        servers = ", ".join(str(upstream) for upstream in self._upstreams)
-        remedy = "name other servers with --dns-upstream"
         self._failure = KproxyError(
-            f"a query sent to {servers} (from {self._upstreams_from}) came back to this server: a loop", remedy=remedy
+            f"a query sent to {self._upstreams} (from {self._upstreams.named}) came back to this server: a loop",
+            remedy="name other servers with --dns-upstream",
         )
         self._stopping.set()
-
-    # What is said
-
-    def _say_upstreams(self) -> None:
-        if self._upstreams:
-            servers = ", ".join(str(upstream) for upstream in self._upstreams)
-            log.info("names outside the cluster are asked of %s (%s)", servers, self._upstreams_from)
-        else:
-            log.warning("%s names no other server: names outside the cluster are refused", self._upstreams_from)
-
-    def _tell_problems(self, batch: ChangeBatch) -> None:
-        unfit = [text for _, texts in sorted(self._unfit.items()) for text in texts]
-        now = dict.fromkeys([*(str(problem) for problem in batch.problems), *unfit])
-        new = [text for text in now if text not in self._problems]
-        for text in new[:SHOWN]:
-            log.error("refused: %s", text)
-        if len(new) > SHOWN:
-            log.error("refused: ... and %d more", len(new) - SHOWN)
-        self._problems = now
-        self.metrics.refused.set(len(now))
-
-
-def _pairs(upstreams: Iterable[Upstream]) -> list[tuple[str, int]]:
-    return [(upstream.address, upstream.port) for upstream in upstreams]
-
-
-def _source(config: DnsConfig) -> KubernetesSource | ManifestDirectory:
-    if config.manifests is None:
-        pods = (PODS,) if config.zone.pods == "verified" else ()
-        slices = () if config.zone.no_endpoints else (ALL_ENDPOINT_SLICES,)
-        resources = (ALL_SERVICES, *slices, NAMESPACES, *pods)
-        return KubernetesSource(find_credentials(config.kubeconfig, config.master), "", resources=resources)
-    if not config.manifests.is_dir():
-        raise SourceError(f"--manifests {config.manifests}: no such directory", remedy="create it, or name another")
-    return ManifestDirectory(config.manifests)

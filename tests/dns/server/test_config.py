@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kproxy.dns.server.config import build_dns_config, node_upstreams
+from kproxy.dns.server.config import build_dns_config
+from kproxy.dns.server.upstreams import node_upstreams
 from kproxy.errors import ConfigError
 
 if TYPE_CHECKING:
