@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 
-from kproxy.dns.resolver import Upstream
+from kproxy.dns.exchange import Upstream
 from kproxy.errors import ConfigError
 
 MOST = 15

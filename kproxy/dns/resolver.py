@@ -13,12 +13,12 @@ The shell passes queries to `ask`, carries out what `take_orders` says, and tell
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass, field
 from itertools import count
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING
 
 from kproxy.dns.cache import STALE_TTL, Failure, Kept, OutsideCache
 from kproxy.dns.codes import HINFO, NOERROR, NXDOMAIN, REFUSED, SERVFAIL
+from kproxy.dns.exchange import Asked, Attempt, Conditions, Exchange, Order, ResolverLimits, Waiting
 from kproxy.dns.forward import NETWORK_ERROR, NO_REACHABLE_AUTHORITY, STALE_ANSWER
 from kproxy.dns.query import Malformed
 from kproxy.dns.upstream import Question, read_response
@@ -26,90 +26,8 @@ from kproxy.dns.upstream import Question, read_response
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from kproxy.dns.exchange import Upstream
     from kproxy.dns.forward import Forward
-    from kproxy.dns.upstream import Response
-
-
-SILENT_AFTER: Final = 3
-"""Failures in a row after which a server counts as silent."""
-
-
-class Upstream(NamedTuple):
-    """A server to ask: IP address and port."""
-
-    address: str
-    port: int = 53
-
-    def __str__(self) -> str:
-        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True)
-class ResolverLimits:
-    """Bounds. Times in seconds; a client's own time-out is 5 s by custom, so the last word comes before."""
-
-    exchanges: int = 1000
-    per_client: int = 200
-    deadline_s: float = 4.5
-    stale_after_s: float = 1.8
-    again_s: tuple[float, ...] = (0.5, 1.0, 2.0)
-    attempts_each: int = 2
-    down_s: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
-
-
-class Attempt(NamedTuple):
-    """One message to one server. `number` is unique."""
-
-    number: int
-    upstream: Upstream
-    tcp: bool
-    id: bytes
-    message: bytes
-    since: float
-
-
-class Order(NamedTuple):
-    """What the shell is to do: send an attempt (`close` False), or close its socket; or `reply` to a client."""
-
-    attempt: Attempt | None = None
-    close: bool = False
-    waiter: object = None
-    reply: bytes = b""
-
-
-class Asked(NamedTuple):
-    """An attempt that was answered, for the metrics."""
-
-    upstream: Upstream
-    rcode: int
-    seconds: float
-
-
-@dataclass(slots=True)
-class _Waiting:
-    forward: Forward
-    waiter: object
-    client: str
-
-
-@dataclass(slots=True, eq=False)
-class _Exchange:
-    question: Question
-    deadline: float
-    order: Sequence[Upstream]
-    waiting: list[_Waiting] = field(default_factory=list)
-    open: dict[int, Attempt] = field(default_factory=dict)
-    tries: int = 0
-    best: Response | None = None
-    refused: bool = False
-    stale_at: float = float("inf")
-    over: bool = False
-
-
-@dataclass(slots=True)
-class _Condition:
-    failures: int = 0
-    down_until: float = float("-inf")
 
 
 class Resolver:
@@ -132,10 +50,10 @@ class Resolver:
         self.refreshed = 0
         self.loop = False
         self._random_id = random_id
-        self._exchanges: dict[Question, _Exchange] = {}
-        self._attempts: dict[int, _Exchange] = {}
+        self._exchanges: dict[Question, Exchange] = {}
+        self._attempts: dict[int, Exchange] = {}
         self._per_client: dict[str, int] = {}
-        self._timers: list[tuple[float, int, _Exchange]] = []
+        self._timers: list[tuple[float, int, Exchange]] = []
         self._numbers = count(1)
         self._orders: list[Order] = []
         self._asked: list[Asked] = []
@@ -144,8 +62,7 @@ class Resolver:
 
     def use(self, upstreams: Sequence[Upstream]) -> None:
         """Ask these servers from now on."""
-        self._upstreams = tuple(upstreams)
-        self._conditions = {upstream: _Condition() for upstream in upstreams}
+        self._servers = Conditions(upstreams)
 
     @property
     def idle(self) -> bool:
@@ -154,7 +71,7 @@ class Resolver:
 
     def silent(self) -> set[Upstream]:
         """Return the servers that failed again and again, with no answer in between."""
-        return {upstream for upstream, one in self._conditions.items() if one.failures >= SILENT_AFTER}
+        return self._servers.silent()
 
     # What the shell calls
 
@@ -171,20 +88,20 @@ class Resolver:
             if isinstance(kept, Kept) and kept.ageing:
                 self._refresh(question, now)
             return _reply(forward, kept)
-        if not self._upstreams:
+        if not self._servers.upstreams:
             return forward.fail(rcode=REFUSED)
         if self._per_client.get(client, 0) >= self.limits.per_client:
             self.rejected += 1
             return forward.fail()
         exchange = self._exchanges.get(question) or self._begin(question, now)
-        exchange.waiting.append(_Waiting(forward, waiter, client))
+        exchange.waiting.append(Waiting(forward, waiter, client))
         self._per_client[client] = self._per_client.get(client, 0) + 1
         return None
 
     def probe(self, name: bytes, now: float) -> None:
         """Ask for a name that nobody else asks for: if it comes back to `ask`, the servers lead back to us."""
         self._probe = name
-        if self._upstreams:
+        if self._servers.upstreams:
             self._begin(Question(name, HINFO), now)
 
     def take_orders(self) -> list[Order]:
@@ -211,7 +128,7 @@ class Resolver:
             if attempt.tcp:
                 self.broke(number, now)
             return
-        self._conditions.get(attempt.upstream, _Condition()).failures = 0
+        self._servers.answered(attempt.upstream)
         self._asked.append(Asked(attempt.upstream, response.rcode, now - attempt.since))
         self._close(exchange, attempt)
         if response.truncated and not attempt.tcp:
@@ -229,7 +146,7 @@ class Resolver:
         if exchange is None:
             return
         attempt = exchange.open[number]
-        self._failed(attempt.upstream, now)
+        self._servers.failed(attempt.upstream, now)
         self._close(exchange, attempt)
         exchange.refused = True
         self._another(exchange, now)
@@ -250,24 +167,23 @@ class Resolver:
     def _refresh(self, question: Question, now: float) -> None:
         """Fetch an answer anew before it runs out, if there is time for it."""
         busy = len(self._exchanges) >= self.limits.exchanges // 2
-        if self._upstreams and question not in self._exchanges and not busy:
+        if self._servers.upstreams and question not in self._exchanges and not busy:
             self.refreshed += 1
             self._begin(question, now)
 
-    def _begin(self, question: Question, now: float) -> _Exchange:
+    def _begin(self, question: Question, now: float) -> Exchange:
         if len(self._exchanges) >= self.limits.exchanges:
             self.rejected += 1
             self._give_up(next(iter(self._exchanges.values())), now)
-        order = sorted(self._upstreams, key=lambda upstream: self._conditions[upstream].down_until > now)
-        exchange = _Exchange(question, now + self.limits.deadline_s, order)
+        order = self._servers.in_order(now)
+        exchange = Exchange(question, now + self.limits.deadline_s, order, now + self.limits.stale_after_s)
         self._exchanges[question] = exchange
-        exchange.stale_at = now + self.limits.stale_after_s
         for when in (exchange.stale_at, exchange.deadline):
             self._at(when, exchange)
         self._try(exchange, order[0], now)
         return exchange
 
-    def _try(self, exchange: _Exchange, upstream: Upstream, now: float, *, tcp: bool = False) -> None:
+    def _try(self, exchange: Exchange, upstream: Upstream, now: float, *, tcp: bool = False) -> None:
         number, id_ = next(self._numbers), self._random_id()
         attempt = Attempt(number, upstream, tcp, id_.to_bytes(2), exchange.question.message(id_), now)
         exchange.open[number] = attempt
@@ -277,7 +193,7 @@ class Resolver:
             self._at(now + self._patience(exchange.tries), exchange)
             exchange.tries += 1
 
-    def _due(self, exchange: _Exchange, now: float) -> None:
+    def _due(self, exchange: Exchange, now: float) -> None:
         if now >= exchange.deadline:
             self._give_up(exchange, now)
             return
@@ -286,34 +202,34 @@ class Resolver:
             self._serve_stale(exchange, now)
         late = [one for one in exchange.open.values() if not one.tcp]
         if late and now >= late[-1].since + self._patience(exchange.tries - 1):
-            self._failed(late[-1].upstream, now)
+            self._servers.failed(late[-1].upstream, now)
             self._next(exchange, now)
         elif not exchange.open:
             self._next(exchange, now)
 
-    def _another(self, exchange: _Exchange, now: float) -> None:
+    def _another(self, exchange: Exchange, now: float) -> None:
         """Ask the next server at once if there is one that was not asked, else when its time has come."""
         if exchange.tries < len(exchange.order):
             self._next(exchange, now)
         elif not exchange.open and (exchange.best is not None or exchange.tries >= self._most(exchange)):
             self._give_up(exchange, now)
 
-    def _next(self, exchange: _Exchange, now: float) -> None:
+    def _next(self, exchange: Exchange, now: float) -> None:
         if exchange.tries < self._most(exchange):
             self._try(exchange, exchange.order[exchange.tries % len(exchange.order)], now)
         elif not exchange.open:
             self._give_up(exchange, now)
 
-    def _most(self, exchange: _Exchange) -> int:
+    def _most(self, exchange: Exchange) -> int:
         return max(self.limits.attempts_each * len(exchange.order), len(self.limits.again_s) + 1)
 
     def _patience(self, tries: int) -> float:
         return self.limits.again_s[min(tries, len(self.limits.again_s) - 1)]
 
-    def _give_up(self, exchange: _Exchange, now: float) -> None:
+    def _give_up(self, exchange: Exchange, now: float) -> None:
         """Nobody gave a good answer: a stale one, or what the servers said instead, or nothing."""
         for attempt in exchange.open.values():
-            self._failed(attempt.upstream, now)
+            self._servers.failed(attempt.upstream, now)
         if exchange.best is not None:
             failure = Failure(exchange.best.rcode)
         else:
@@ -321,19 +237,19 @@ class Resolver:
         self.cache.put_failure(exchange.question, failure, now)
         self._finish(exchange, self.cache.get_stale(exchange.question, now) or failure)
 
-    def _serve_stale(self, exchange: _Exchange, now: float) -> None:
+    def _serve_stale(self, exchange: Exchange, now: float) -> None:
         stale = self.cache.get_stale(exchange.question, now) if exchange.waiting else None
         if stale is not None:
             self._answer(exchange, stale)
 
-    def _finish(self, exchange: _Exchange, outcome: Kept | Failure) -> None:
+    def _finish(self, exchange: Exchange, outcome: Kept | Failure) -> None:
         exchange.over = True
         del self._exchanges[exchange.question]
         for attempt in list(exchange.open.values()):
             self._close(exchange, attempt)
         self._answer(exchange, outcome)
 
-    def _answer(self, exchange: _Exchange, outcome: Kept | Failure) -> None:
+    def _answer(self, exchange: Exchange, outcome: Kept | Failure) -> None:
         for one in exchange.waiting:
             left = self._per_client[one.client] - 1
             if left:
@@ -343,19 +259,12 @@ class Resolver:
             self._orders.append(Order(waiter=one.waiter, reply=_reply(one.forward, outcome)))
         exchange.waiting = []
 
-    def _close(self, exchange: _Exchange, attempt: Attempt) -> None:
+    def _close(self, exchange: Exchange, attempt: Attempt) -> None:
         del exchange.open[attempt.number]
         del self._attempts[attempt.number]
         self._orders.append(Order(attempt, close=True))
 
-    def _failed(self, upstream: Upstream, now: float) -> None:
-        condition = self._conditions.get(upstream)
-        if condition is not None and now >= condition.down_until:
-            down_s = self.limits.down_s
-            condition.down_until = now + down_s[min(condition.failures, len(down_s) - 1)]
-            condition.failures += 1
-
-    def _at(self, when: float, exchange: _Exchange) -> None:
+    def _at(self, when: float, exchange: Exchange) -> None:
         heapq.heappush(self._timers, (when, next(self._numbers), exchange))
 
 

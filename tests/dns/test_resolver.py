@@ -11,8 +11,9 @@ import dns.rrset
 import pytest
 
 from kproxy.dns.cache import OutsideCache
+from kproxy.dns.exchange import Attempt, ResolverLimits, Upstream
 from kproxy.dns.forward import Forward
-from kproxy.dns.resolver import Attempt, Resolver, ResolverLimits, Upstream
+from kproxy.dns.resolver import Resolver
 from kproxy.dns.responder import Responder
 from kproxy.dns.zone import Zone
 from kproxy.dns.zone_config import ZoneConfig

@@ -15,7 +15,7 @@ from kproxy.health.bind import BindAddress, parse_bind
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from kproxy.dns.resolver import Upstream
+    from kproxy.dns.exchange import Upstream
 
 DNS_PORT = 53
 

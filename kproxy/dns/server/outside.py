@@ -13,9 +13,10 @@ from kproxy.dns.stream import MessageStream, Unframed, framed
 from kproxy.dns.tally import Buckets
 
 if TYPE_CHECKING:
+    from kproxy.dns.exchange import Attempt, Order
     from kproxy.dns.feed import Sample
     from kproxy.dns.forward import Forward
-    from kproxy.dns.resolver import Attempt, Order, Resolver
+    from kproxy.dns.resolver import Resolver
     from kproxy.dns.server.loop import Loop, Timer
     from kproxy.dns.tally import Tally
 

@@ -6,8 +6,8 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from kproxy.dns.exchange import Upstream
 from kproxy.dns.resolv_conf import MOST, name_servers
-from kproxy.dns.resolver import Upstream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

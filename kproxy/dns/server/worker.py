@@ -16,6 +16,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from kproxy.dns.cache import OutsideCache
+from kproxy.dns.exchange import Upstream
 from kproxy.dns.feed import (
     Changes,
     Counts,
@@ -34,7 +35,7 @@ from kproxy.dns.feed import (
     encode,
 )
 from kproxy.dns.names import relative
-from kproxy.dns.resolver import Resolver, Upstream
+from kproxy.dns.resolver import Resolver
 from kproxy.dns.responder import Responder
 from kproxy.dns.server.loop import READ, WRITE, Loop
 from kproxy.dns.server.outside import Outside
