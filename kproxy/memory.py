@@ -14,6 +14,11 @@ def settle() -> None:
     """
     gc.freeze()
     gc.enable()
+    give_back()
+
+
+def give_back() -> None:
+    """Let glibc give the kernel what was freed."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
     if trim is not None:
         trim(0)

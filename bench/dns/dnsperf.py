@@ -1,11 +1,18 @@
-"""Runs dnsperf, and reads what it found."""
+"""Loads a server with dnsperf, and finds how fast it is and how long answers take."""
 
 from __future__ import annotations
 
+import json
 import re
 import statistics
+import subprocess
+import sys
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
+import dns.message
+
+from bench.dns import probe
 from bench.dns.servers import CLIENT_CORE, FIRST
 
 if TYPE_CHECKING:
@@ -13,9 +20,12 @@ if TYPE_CHECKING:
 
     from tests.lab import Namespace
 
+BEGIN_S = 0.5
+"""The load runs for so long before answers are timed."""
+
 
 class Outcome(NamedTuple):
-    """One run: answers a second, queries without one, and latencies in milliseconds (none unless asked for)."""
+    """One run: answers a second, queries without one, and latencies in milliseconds (0 where only speed counts)."""
 
     rate: float
     lost: int
@@ -25,37 +35,56 @@ class Outcome(NamedTuple):
 
 def knee(namespace: Namespace, address: str, questions: Path, seconds: int) -> Outcome:
     """As fast as it goes, with 200 queries under way from 16 ports."""
-    text = _run(namespace, address, questions, seconds, "-q", "200")
-    return Outcome(_number(text, r"Queries per second:\s+([\d.]+)"), int(_number(text, r"Queries lost:\s+(\d+)")))
+    return _read(_start(namespace, address, questions, seconds), questions, seconds)
 
 
 def at_rate(namespace: Namespace, address: str, questions: Path, seconds: int, rate: int) -> Outcome:
-    """At a fixed rate, with the latency of every query."""
-    text = _run(namespace, address, questions, seconds, "-Q", str(rate), "-q", "1000", "-v")
-    # > NXDOMAIN name A 0.000123
-    latencies = sorted(float(found) * 1000 for found in re.findall(r"^> .* (\d+\.\d+)$", text, re.MULTILINE))
-    answered = _number(text, r"Queries per second:\s+([\d.]+)")
-    lost = int(_number(text, r"Queries lost:\s+(\d+)"))
-    return Outcome(answered, lost, statistics.median(latencies), latencies[int(len(latencies) * 0.99)])
+    """At a fixed rate; the latencies are those of a probe beside it."""
+    process = _start(namespace, address, questions, seconds + 1, "-Q", str(rate))
+    time.sleep(BEGIN_S)
+    argv = [sys.executable, probe.__file__, address, str(_queries(questions)), str(seconds), CLIENT_CORE]
+    timed = namespace.popen(argv, stdout=subprocess.PIPE)
+    lost, found = json.loads(timed.communicate(timeout=seconds + 60)[0])
+    load = _read(process, questions, seconds)
+    latencies = sorted(1000 * one for one in found)
+    return Outcome(load.rate, load.lost + lost, statistics.median(latencies), percentile(latencies, 99))
 
 
-def _run(namespace: Namespace, address: str, questions: Path, seconds: int, *more: str) -> str:
+def percentile(values: list[float], share: int) -> float:
+    """So many per cent of the values are no greater."""
+    return sorted(values)[min(len(values) - 1, len(values) * share // 100)]
+
+
+def _start(namespace: Namespace, address: str, questions: Path, seconds: int, *more: str) -> subprocess.Popen[bytes]:
     # Into a file: whoever had to read a pipe in time would be measured, too.
-    output = questions.with_suffix(".out")
-    with output.open("wb") as file:
-        process = namespace.popen(
+    with questions.with_suffix(".out").open("wb") as file:
+        return namespace.popen(
             [
                 *(*FIRST, "taskset", "-c", CLIENT_CORE, "dnsperf", "-s", address, "-d", str(questions)),
-                *("-l", str(seconds), "-c", "16", "-T", "1", "-e", *more),
+                *("-l", str(seconds), "-c", "16", "-T", "1", "-q", "200", "-e", *more),
             ],
             stdout=file,
             stderr=file,
         )
-        process.wait(seconds + 60)
-    return output.read_text(encoding="ascii", errors="replace")
+
+
+def _read(process: subprocess.Popen[bytes], questions: Path, seconds: int) -> Outcome:
+    process.wait(seconds + 60)
+    text = questions.with_suffix(".out").read_text(encoding="ascii", errors="replace")
+    return Outcome(_number(text, r"Queries per second:\s+([\d.]+)"), int(_number(text, r"Queries lost:\s+(\d+)")))
 
 
 def _number(text: str, pattern: str) -> float:
     match = re.search(pattern, text)
     assert match, text[-2000:]
     return float(match[1])
+
+
+def _queries(questions: Path) -> Path:
+    """The first of the questions as messages, for the probe."""
+    path = questions.with_suffix(".queries")
+    if not path.exists():
+        lines = [line.split() for line in questions.read_text(encoding="ascii").splitlines()[:5000]]
+        messages = [dns.message.make_query(name, qtype, use_edns=0, payload=1232) for name, qtype in lines]
+        path.write_text("".join(f"{message.to_wire().hex()}\n" for message in messages), encoding="ascii")
+    return path

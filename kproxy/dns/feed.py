@@ -5,7 +5,7 @@ A message is four octets of length and MessagePack. Objects are the structs of `
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -15,10 +15,12 @@ from kproxy.sources.changes import Change
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-T = TypeVar("T")
-
 CHUNK: Final = 100
 """Changes in one message: a worker answers queries between two messages, so each is to be small."""
+
+
+Item = tuple[str, str, bytes | None]
+"""An object that came (encoded) or went (None): kind, key, object."""
 
 
 class Message(msgspec.Struct, tag=True, frozen=True):
@@ -51,10 +53,10 @@ class Listen(Message, frozen=True):
 
 
 class Changes(Message, frozen=True):
-    """Objects that came (encoded) or went (None): kind, key, object. `serial` is the SOA's."""
+    """What came or went. `serial` is the SOA's."""
 
     serial: int
-    items: list[tuple[str, str, bytes | None]]
+    items: list[Item]
 
 
 class Mark(Message, frozen=True):
@@ -133,14 +135,15 @@ def encode(message: Message) -> bytes:
     return len(body).to_bytes(4) + body
 
 
-def encode_changes(changes: Sequence[Change], serial: int) -> Iterator[bytes]:
+def encode_object(change: Change) -> Item:
+    """Return a change as it is sent."""
+    return change.kind, change.key, None if change.obj is None else _encoder.encode(change.obj)
+
+
+def encode_changes(items: Sequence[Item], serial: int) -> Iterator[bytes]:
     """Yield the messages that carry changes, none of them large."""
-    for at in range(0, len(changes), CHUNK):
-        items = [
-            (change.kind, change.key, None if change.obj is None else _encoder.encode(change.obj))
-            for change in changes[at : at + CHUNK]
-        ]
-        yield encode(Changes(serial, items))
+    for at in range(0, len(items), CHUNK):
+        yield encode(Changes(serial, list(items[at : at + CHUNK])))
 
 
 def decode_changes(message: Changes) -> Iterable[Change]:

@@ -10,11 +10,12 @@ CHANGES = [
     namespace("shop"),
     gone("Service", "shop/old"),
 ]
+ITEMS = [feed.encode_object(change) for change in CHANGES]
 
 
 def test_changes_arrive_as_they_were() -> None:
     reader = feed.FrameReader(feed.ToWorker)
-    messages = [message for data in feed.encode_changes(CHANGES * 60, 7) for message in reader.feed(data)]
+    messages = [message for data in feed.encode_changes(ITEMS * 60, 7) for message in reader.feed(data)]
     assert len(messages) == 3
     assert [
         change for message in messages if isinstance(message, feed.Changes) for change in feed.decode_changes(message)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
 import logging
 import signal
 import time
 from typing import TYPE_CHECKING, Final
 
+from kproxy import memory
 from kproxy.dns.feed import Counts, LoopFound, Mark, Reached, Setup, encode, encode_changes
 from kproxy.dns.feed import Upstreams as UpstreamsMessage
 from kproxy.dns.programming import Pending
 from kproxy.dns.server.child import orphaned
 from kproxy.dns.server.crew import Worker
-from kproxy.dns.server.known import Known, open_source
+from kproxy.dns.server.known import KINDS, Known, open_source
 from kproxy.dns.server.local import LocalAddresses
 from kproxy.dns.server.metrics import DnsMetrics
 from kproxy.dns.server.selfcheck import what_is_wrong
@@ -27,8 +29,9 @@ from kproxy.sources.kubernetes import KubernetesSource
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from kproxy.dns.feed import Item
     from kproxy.dns.server.config import DnsConfig
-    from kproxy.sources.changes import Change, ChangeBatch
+    from kproxy.sources.changes import ChangeBatch
     from kproxy.sources.directory import ManifestDirectory
 
 log = logging.getLogger(__name__)
@@ -43,6 +46,7 @@ SILENT_S: Final = 10.0
 
 def run_dns(config: DnsConfig) -> None:
     """Run until SIGTERM or SIGINT. Raises `KproxyError` when it can't start, or must not go on (a loop)."""
+    gc.disable()  # until `memory.settle`
     source = open_source(config)
     check(config.given)
     local = LocalAddresses(config.made) if config.made else None
@@ -150,9 +154,9 @@ class DnsService:
             self._take(batch)
 
     def _take(self, batch: ChangeBatch) -> None:
-        changes = self._known.take(batch.changes)
+        changes = [change for change in batch.changes if change.kind in KINDS]
         first = batch.complete and not self._synced.is_set()
-        messages = [*encode_changes(changes, int(time.time()))]
+        messages = [*encode_changes(self._known.take(changes), int(time.time()))]
         if batch.complete and (changes or first):
             number = self._pending.add(changes, time.monotonic(), time.time(), first=first)
             messages.append(encode(Mark(number, synced=True)))
@@ -162,6 +166,7 @@ class DnsService:
         if first:
             self._synced.set()
             log.info("all names are known: %d objects", len(self._known))
+            memory.settle()
         # Last, since an answer need not wait for it.
         self.metrics.refused.set(self._known.judge(changes, batch.problems))
 
@@ -213,9 +218,9 @@ class DnsService:
         setup = Setup(zone, self._upstreams.pairs(), verbosity=self._config.verbosity)
         return self._told_first(setup, self._known.everything(), self._synced.is_set())
 
-    def _told_first(self, setup: Setup, changes: list[Change], synced: bool) -> Iterator[bytes]:
+    def _told_first(self, setup: Setup, items: list[Item], synced: bool) -> Iterator[bytes]:
         yield encode(setup)
-        yield from encode_changes(changes, int(time.time()))
+        yield from encode_changes(items, int(time.time()))
         if synced:
             yield encode(Mark(0, synced=True))
 

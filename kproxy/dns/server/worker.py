@@ -15,6 +15,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Final
 
+from kproxy import memory
 from kproxy.dns.cache import OutsideCache
 from kproxy.dns.exchange import Upstream
 from kproxy.dns.feed import (
@@ -116,6 +117,7 @@ class Worker:
                 if synced and not self._zone.synced:
                     self._zone.synced = True
                     _tidy()
+                    memory.give_back()
                 self._tell(Reached(number))
             case Upstreams(upstreams):
                 self._resolver.use(_upstreams(upstreams))
