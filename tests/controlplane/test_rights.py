@@ -9,10 +9,14 @@ import copy
 import sys
 from typing import TYPE_CHECKING, Any
 
+import dns.message
+import dns.query
+import dns.rcode
 import pytest
 
 from tests.agent.one_node import LEAVE_CONNTRACK
 from tests.controlplane import ControlPlane, plan_with_control_plane
+from tests.dns.server.running import DnsProcess
 from tests.lab import FAMILIES, Cluster
 from tests.lab.agent import Agent, eventually
 from tests.peers import require
@@ -146,3 +150,29 @@ def test_without_the_right_to_create_events_the_rest_goes_on(
 def told(admin: Api) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = admin.get(EVENTS).checked()["items"]
     return [one for one in items if one["reportingController"] == "kube-proxy"]
+
+
+def test_115_and_116_of_dns_before_all_is_known(older: ControlPlane, older_cluster: Cluster, admin: Api) -> None:
+    """Without the right to list endpoints: addresses of Services are told, and nothing else is denied or made up."""
+    headless = {"metadata": {"name": "headless"}, "spec": {"clusterIP": "None"}}
+    admin.post("/api/v1/namespaces/default/services", headless).checked()
+    rules = take_away(older, admin, "endpointslices", "list", "discovery.k8s.io")
+    kubeconfig = older.kubeconfig("rights", token=older.service_account_token())
+    arguments = ["--kubeconfig", str(kubeconfig), "--dns-bind-address", "127.0.0.1:5311", "--dns-upstream", "192.0.2.9"]
+    server = DnsProcess(older_cluster.node, [*arguments, "--dns-metrics-bind-address", "127.0.0.1:5312"], 5312)
+    server.start()
+
+    def asked(name: str) -> list[str]:
+        query = dns.message.make_query(f"{name}.default.svc.cluster.local", "A")
+        reply = older_cluster.node.call(lambda: dns.query.tcp(query, "127.0.0.1", port=5311, timeout=5))
+        return [one.to_text() for rrset in reply.answer for one in rrset] or [dns.rcode.to_text(reply.rcode())]
+
+    eventually(lambda: "answering on" in server.said(), "it listens")
+    eventually(lambda: asked("kubernetes") == ["10.96.0.1"], "the Services are known")
+    assert asked("headless") == asked("nosuch") == ["SERVFAIL"]
+    assert server.get("/ready") == 503
+    grant(admin, rules)
+    eventually(lambda: asked("nosuch") == ["NXDOMAIN"], "all is known", 60)
+    assert asked("headless") == ["NXDOMAIN"]  # it has no endpoints
+    assert server.get("/ready") == 200
+    server.stop()

@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import dns.message
+import msgspec
 
 from kproxy.dns.forward import Forward
 from kproxy.kube import wire
+from kproxy.kube.decode import API_VERSIONS
 from kproxy.sources.changes import Change
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from kproxy.dns.responder import Responder
+    from tests.lab.manifests import Object
 
 SERVICE_NAME = "kubernetes.io/service-name"
 
@@ -98,6 +101,11 @@ def namespace(name: str) -> Change:
 
 def gone(kind: str, key: str) -> Change:
     return Change(kind, key, None)
+
+
+def manifest(change: Change) -> Object:
+    """The object of a change as a manifest has it."""
+    return {"apiVersion": API_VERSIONS[change.kind], "kind": change.kind, **msgspec.to_builtins(change.obj)}
 
 
 def ask(

@@ -143,7 +143,9 @@ def program(request: pytest.FixtureRequest, node: Node) -> Program:
 @pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize("over", ["udp", "tcp"])
 @pytest.mark.parametrize(("name", "qtype", "expected"), WHOLE_NAMES, ids=lambda value: str(value).partition(".")[0])
-def test_every_kind_of_name(node: Node, library: str, over: str, name: str, qtype: str, expected: list[str]) -> None:
+def test_141_every_kind_of_name(
+    node: Node, library: str, over: str, name: str, qtype: str, expected: list[str]
+) -> None:
     assert Program(node, library).records(over, name, qtype) == expected
 
 
@@ -153,7 +155,7 @@ def test_partial_names(program: Program, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["db-1.db", f"db-1.db.{CLUSTER}", "DB-1.Db"])
-def test_a_pod_of_a_stateful_set(program: Program, name: str) -> None:
+def test_145_a_pod_of_a_stateful_set(program: Program, name: str) -> None:
     assert program.addresses(name) == ["10.244.1.2"]
 
 
@@ -188,7 +190,7 @@ def test_more_addresses_than_a_datagram_holds(program: Program) -> None:
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_a_long_search_list_with_odd_names(node: Node, library: str) -> None:
+def test_144_a_long_search_list_with_odd_names(node: Node, library: str) -> None:
     program = Program(node, library, "long")
     assert program.addresses(f"db-0.db.{CLUSTER}") == ["10.244.1.1"]
     if library == "glibc":  # musl passes over a line of more than 256 octets

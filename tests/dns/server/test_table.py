@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import socket
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -10,10 +11,9 @@ import dns.flags
 import dns.message
 import dns.name
 import dns.query
-import msgspec
 import pytest
 
-from kproxy.kube.decode import API_VERSIONS
+from tests.dns.cluster import manifest
 from tests.dns.fixtures import CLUSTERS
 from tests.dns.server.running import ADDRESS, ADDRESS6, WORLD, Node, dns_node
 from tests.dns.server.world import World
@@ -31,8 +31,6 @@ from tests.lab import scaled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from tests.lab.manifests import Object
 
 pytestmark = pytest.mark.root
 
@@ -63,8 +61,8 @@ class Servers:
             self._stack.close()
             options, changes = CLUSTERS[cluster]
             self._node.manifests.clear()
-            self._node.manifests.write("cluster", [_object(change.kind, change.obj) for change in changes])
-            self._node.manifests.write("wire", [_object(change.kind, change.obj) for change in WIRE_CLUSTER])
+            self._node.manifests.write("cluster", [manifest(change) for change in changes])
+            self._node.manifests.write("wire", [manifest(change) for change in WIRE_CLUSTER])
             self._stack.enter_context(self._node.server(*_arguments(options), upstream=self._world))
             self._running = cluster
         return self._node
@@ -92,10 +90,6 @@ def _arguments(options: dict[str, Any]) -> list[str]:
         else:
             words.append(f"{FLAGS[name]}={','.join(value) if isinstance(value, tuple) else str(value).lower()}")
     return words
-
-
-def _object(kind: str, obj: object) -> Object:
-    return {"apiVersion": API_VERSIONS[kind], "kind": kind, **msgspec.to_builtins(obj)}
 
 
 ROWS = sorted(rows(), key=lambda row: row.cluster)
@@ -170,6 +164,17 @@ LAST = query(WEB, "LOC")[12:]
 def _is_last(reply: bytes) -> bool:
     """Whether it answers the query that was sent behind the one in question."""
     return reply[12 : 12 + len(LAST)] == LAST
+
+
+def test_20_the_question_comes_back_as_it_was_spelt(servers: Servers) -> None:
+    node, chance = servers.serve("all"), random.Random(20)
+    with node.namespace.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.connect((ADDRESS, 53))
+        sock.settimeout(scaled(5))
+        for _ in range(1000):
+            message = query("".join(chance.choice((letter.lower(), letter.upper())) for letter in WEB))
+            sock.send(message)
+            assert sock.recv(1232)[12 : len(message)] == message[12:]
 
 
 def test_25_ten_thousand_mutated_datagrams(servers: Servers) -> None:

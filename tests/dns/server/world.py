@@ -1,8 +1,8 @@
 """A DNS server outside the cluster, for the forwarder: real sockets, written with dnspython. What it does is in names.
 
-`www.example.` and all that is not mentioned has 192.0.2.80; `big.` does not fit into a datagram; `silent.` gets no
-answer, `slow.` one after a moment; `fail.` is SERVFAIL, `none.` does not exist; `brief.` has a TTL of one second;
-`target.` is 192.0.2.4, for 5 s. Nothing is below `corp.example.`
+`www.example.` and all that is not mentioned has 192.0.2.80; `big.` does not fit into a datagram, `cut.` not even into
+what TCP takes; `silent.` gets no answer, `slow.` one after a moment; `fail.` is SERVFAIL, `none.` does not exist;
+`brief.` has a TTL of one second; `target.` is 192.0.2.4, for 5 s. Nothing is below `corp.example.`
 """
 
 from __future__ import annotations
@@ -113,6 +113,8 @@ class World:
                 return reply.to_wire()
             case "big":
                 ips = BIG
+            case "cut":
+                reply.flags |= dns.flags.TC
             case "brief":
                 ttl = 1
             case "target":
