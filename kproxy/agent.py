@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+TAKE_OVER_EVERY_S = 10.0
+"""How often what still stays of another proxy is looked at."""
+
 LAST_WORD_S = 2.0
 """For how long the end of the process waits for the Event that says why."""
 
@@ -65,7 +68,7 @@ def run_agent(config: Config) -> None:
     gc.disable()
     try:
         drift = proxy_mode.drift(proxiers)
-        take_over = proxy_mode.take_over
+        take_over = proxy_mode.take_over(config)
         asyncio.run(Agent(config, source, proxiers, health, metrics, events, drift=drift, take_over=take_over).run())
     finally:
         for server in servers:
@@ -86,7 +89,7 @@ class Agent:
         events: EventLog,
         *,
         drift: Drift | None = None,
-        take_over: Callable[[], None] = lambda: None,
+        take_over: Callable[[], bool] = lambda: False,
     ) -> None:
         self._config = config
         self._source = source
@@ -221,10 +224,14 @@ class Agent:
             self._ready = True
             self._supervisor.ready(f"Services at the first sync: {len(self._state.services)}")
             # Beside the syncs, which it must not hold up: there may be thousands of old rules.
-            self._taking_over = asyncio.create_task(asyncio.to_thread(self._take_over))
+            self._taking_over = asyncio.create_task(self._take_over_all())
         if not gc.isenabled():
             memory.settle()
         self._notices.tell(self._state, [*self._source_problems, *self._syncer.problems()])
+
+    async def _take_over_all(self) -> None:
+        while await asyncio.to_thread(self._take_over):
+            await asyncio.sleep(TAKE_OVER_EVERY_S)
 
     async def _watchdog(self) -> None:
         """Give systemd its sign of life for as long as /livez is green."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from kproxy.config import Config
+    from kproxy.dataplane.leftovers import Leftovers
     from kproxy.dataplane.mode import Drift, Proxier
     from kproxy.metrics.registry import Metrics
     from kproxy.plan.family import FamilyPlan
@@ -21,15 +22,16 @@ class Mode(NamedTuple):
     `start` returns a proxier for each usable family, IPv4 first; it raises `FeatureMissing` or `PermissionMissing` and
     writes no rule of a Service. `set_sysctls` is the privileged part alone (--init-only). `render` returns what a first
     sync would write into an empty kernel, in the language of the mode's tool. `connect` lets metrics read the counters
-    that the kernel keeps for the mode. `take_over` removes the rules of whatever served Services on this node before;
-    it is called after the first sync. `drift` returns what tells of changes by others, None where nothing does.
+    that the kernel keeps for the mode. `take_over` returns what removes the rules of whatever served Services on this
+    node before; it is called after the first sync, and from time to time as long as it says that something is left.
+    `drift` returns what tells of changes by others, None where nothing does.
     """
 
     start: Callable[[Config], Sequence[Proxier]]
     set_sysctls: Callable[[Config], None]
     render: Callable[[Config, ClusterState, FamilyPlan], str]
     connect: Callable[[Sequence[Proxier], Metrics], None]
-    take_over: Callable[[], None] = lambda: None
+    take_over: Callable[[Config], Callable[[], bool]] = lambda _: lambda: False
     drift: Callable[[Sequence[Proxier]], Drift | None] = lambda _: None
 
 
@@ -74,11 +76,15 @@ def _nftables() -> Mode:
     return Mode(start.start_nftables, start.set_sysctls, render, connect, take_over, drift)
 
 
-def _take_over(mode: str) -> None:
-    # Not before the rules are in: it imports what all other modes need.
-    from kproxy.dataplane.leftovers import remove_leftovers
+def _take_over(mode: str, config: Config) -> Callable[[], bool]:
+    @cache
+    def leftovers() -> Leftovers:
+        # Not before the rules are in: it imports what all other modes need.
+        from kproxy.dataplane.leftovers import Leftovers
 
-    remove_leftovers(mode)
+        return Leftovers(mode, config.ipvs.exclude_cidrs)
+
+    return lambda: leftovers().remove()
 
 
 def _nothing_to_count(proxiers: Sequence[Proxier], metrics: Metrics) -> None:

@@ -1,6 +1,6 @@
 """Takes over from what served Services on this node before: another mode of kproxy, or kube-proxy.
 
-Done once, after the first sync: by then our own rules are in place, and connections go on while the others go.
+After the first sync: by then our own rules are in place, and connections go on while the others go.
 """
 
 from __future__ import annotations
@@ -10,44 +10,74 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from kproxy.dataplane.iptables.leftovers import installed_tools, remove_chains
-from kproxy.dataplane.ipvs.leftovers import remove_ipvs
+from kproxy.dataplane.ipvs.letting_go import let_go_of_ipvs
 from kproxy.dataplane.nftables.leftovers import KUBE_PROXY, remove_tables
 from kproxy.errors import KernelError
 from kproxy.plan.nftables.layout import TABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from kproxy.dataplane.iptables.tool import IptablesTool
 
 log = logging.getLogger(__name__)
 
 
-def remove_leftovers(mode: str) -> None:
-    """Remove the rules of every mode but this one, and say which; what can't be removed is said, and stays."""
-    # In iptables mode the chains have the same names in both programs, and are ours now.
-    tools = [] if mode == "iptables" else installed_tools()
-    chains = [partial(_remove_chains, tool) for tool in tools]
-    for remove in (partial(_remove_tables, mode), *chains, partial(_remove_servers, mode)):
-        _carefully(remove)
+class Leftovers:
+    """What is left of every mode but this one, and of kube-proxy; virtual servers in `excluded_cidrs` are foreign.
+
+    Rules go at the first call. What IPVS mode leaves goes as its connections end: call again until nothing is left.
+    """
+
+    def __init__(self, mode: str, excluded_cidrs: tuple[str, ...] = ()) -> None:
+        self._mode = mode
+        self._excluded = excluded_cidrs
+        self._first = True
+        self._told = ""
+
+    def remove(self) -> bool:
+        """Remove what can go now, and say what did; return whether to call again: something stays that will go."""
+        if self._first:
+            self._first = False
+            # In iptables mode the chains have the same names in both programs, and are ours now.
+            tools = [] if self._mode == "iptables" else installed_tools()
+            chains = [partial(_remove_chains, tool) for tool in tools]
+            for remove in (partial(_remove_tables, self._mode), *chains):
+                _carefully(remove)
+        return self._mode != "ipvs" and self._let_go()
+
+    def _let_go(self) -> bool:
+        try:
+            removed, staying = let_go_of_ipvs(self._excluded)
+        except KernelError as error:
+            self._tell(logging.WARNING, f"virtual servers of another proxy stay for now: {error}")
+            return True
+        _tell_removed(removed)
+        if staying:
+            self._tell(logging.INFO, f"{staying} virtual servers of another proxy stay until their connections end")
+        return bool(staying)
+
+    def _tell(self, level: int, text: str) -> None:
+        if text != self._told:
+            log.log(level, text)
+            self._told = text
 
 
-def _carefully(remove: Callable[[], Iterator[str]]) -> None:
+def _carefully(remove: Callable[[], Iterable[str]]) -> None:
     try:
-        for what in remove():
-            log.info("took over from another proxy: removed %s", what)
+        _tell_removed(remove())
     except KernelError as error:
         log.warning("rules of another proxy stay: %s", error)
+
+
+def _tell_removed(removed: Iterable[str]) -> None:
+    for what in removed:
+        log.info("took over from another proxy: removed %s", what)
 
 
 def _remove_tables(mode: str) -> Iterator[str]:
     ours = [TABLE] if mode != "nftables" else []
     yield from remove_tables([*ours, KUBE_PROXY])
-
-
-def _remove_servers(mode: str) -> Iterator[str]:
-    if mode != "ipvs":
-        yield from remove_ipvs()
 
 
 def _remove_chains(tool: IptablesTool) -> Iterator[str]:

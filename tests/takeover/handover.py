@@ -9,7 +9,7 @@ from tests.lab import FAMILIES, Outcome, Probe
 from tests.lab.agent import eventually
 from tests.lab.manifests import Port, endpoint_slice, service
 from tests.takeover.gaps import Gaps, TimedTraffic
-from tests.takeover.masters import Master, kinds
+from tests.takeover.masters import REMAINS, Master, kinds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,28 +23,47 @@ PORT = Port("http", "tcp", 80, 8080, node_port=NODE_PORT)
 STAYS, LEAVES, COMES = "b1", "a2", "a1"
 
 
+GONE_S = 60
+"""A connection that was reset is remembered by IPVS for ten seconds, and looked for every ten."""
+
+
 def change_hands(
-    cluster: Cluster, before: Master, after: Master, agent: Callable[[Master], Agent], gaps: Gaps, *, held: bool = True
+    cluster: Cluster,
+    before: Master,
+    after: Master,
+    agent: Callable[[Master], Agent],
+    gaps: Gaps,
+    *,
+    restart: bool = False,
 ) -> None:
-    """`before` serves, ends, and `after` takes over; `held` connections live on, and new ones are never refused."""
+    """`before` serves, ends, and `after` takes over: connections that are held live on, new ones are never refused.
+
+    What a mode needs for its connections may stay as long as they do, also when the new one starts anew (`restart`).
+    """
     cluster.manifests.write("node", [cluster.node_object()])
     cluster.manifests.write("switch", objects(cluster, STAYS, LEAVES))
     node_addresses = [cluster.address("node-a", family) for family in FAMILIES]
     ways = [*(Way("a1", one, 80) for one in CLUSTER_IPS), *(Way("client", one, NODE_PORT) for one in node_addresses)]
-    first = started(agent(before))
+    first, second = started(agent(before)), agent(after)
     eventually(lambda: who_answers(cluster, ways) == [{STAYS, LEAVES}] * len(ways), "both endpoints answer")
     assert kinds(cluster.node) == before.rules
-    with TimedTraffic(cluster, ways, {STAYS, LEAVES, COMES}) as traffic:
-        first.stop()
-        second = started(agent(after))
-        try:
-            eventually(lambda: kinds(cluster.node) == after.rules, f"only {set(after.rules)} are left", 15)
+    remains = before.rules & REMAINS
+    try:
+        with TimedTraffic(cluster, ways, {STAYS, LEAVES, COMES}) as traffic:
+            first.stop()
+            started(second)
+            eventually(lambda: kinds(cluster.node) - remains == after.rules - remains, f"{set(after.rules)} serve", 15)
+            if restart:
+                second.stop()
+                started(second)
             # Changes go through the new one's rules now.
             cluster.manifests.write("switch", objects(cluster, STAYS, COMES))
             eventually(lambda: who_answers(cluster, ways) == [{STAYS, COMES}] * len(ways), "the change has effect")
-        finally:
-            second.stop()
-        traffic.check(held=held)
+            traffic.check()
+        only = f"only {set(after.rules)} are left"
+        eventually(lambda: kinds(cluster.node) == after.rules, only, GONE_S if remains else 1)
+    finally:
+        second.stop()
     gaps.add(f"{before.name} -> {after.name}", traffic.longest_gap_s(), traffic.connections)
 
 

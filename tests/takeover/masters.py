@@ -51,11 +51,15 @@ def kproxy(mode: str, variant: str = "") -> Master:
     rules = {
         "nftables": {"table kproxy"},
         "iptables": {f"iptables-{variant}"},
-        "ipvs": {"table kproxy-ipvs", "virtual servers"},
+        "ipvs": set(REMAINS),
     }[mode]
     more = (f"--iptables-variant={variant}",) if variant else ()
     name = f"kproxy {mode}{f'-{variant}' if variant else ''}"
     return Master(name, (f"--proxy-mode={mode}", *more, *CLUSTER), frozenset(rules), variant)
+
+
+REMAINS = frozenset({"table kproxy-ipvs", "virtual servers", "kube-ipvs0"})
+"""What stays of IPVS mode for as long as connections do that it made."""
 
 
 def kinds(node: Namespace) -> set[str]:
@@ -69,4 +73,6 @@ def kinds(node: Namespace) -> set[str]:
     tables = _TABLE.findall(node.run("nft", "list", "tables"))
     if shutil.which("ipvsadm") and "-A " in node.run("ipvsadm", "-S", "-n", check=False):
         found.add("virtual servers")
+    if "kube-ipvs0" in node.run("ip", "link", "show"):
+        found.add("kube-ipvs0")
     return found | {f"table {name.split()[1]}" for name in tables}

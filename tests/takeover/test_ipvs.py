@@ -22,7 +22,6 @@ OUT = [(after, before) for before, after in INTO]
 
 @pytest.mark.parametrize(("before", "after"), [*INTO, *OUT], ids=lambda master: master.name.replace(" ", "_"))
 def test_a_node_changes_hands(before: Master, after: Master, gaps: Gaps) -> None:
-    """What IPVS itself connected ends with its virtual servers; what was translated before lives on."""
     with Cluster(protocols=("tcp",)) as cluster:
         agent = lambda master: cluster.agent(*master.arguments)  # noqa: E731
-        change_hands(cluster, before, after, agent, gaps, held=(before, after) in INTO)
+        change_hands(cluster, before, after, agent, gaps, restart=(before, after) in OUT)

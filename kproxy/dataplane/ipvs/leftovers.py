@@ -1,4 +1,7 @@
-"""Removes what IPVS mode leaves on a node: kproxy's, and kube-proxy's as far as it can be told."""
+"""Removes at once what IPVS mode leaves on a node: kproxy's, and kube-proxy's as far as it can be told.
+
+Connections end with it. `kproxy.dataplane.ipvs.letting_go` is for when they must not.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +39,7 @@ def remove_ipvs(excluded: tuple[str, ...] = ()) -> Iterator[str]:
         removed = _remove_servers(IpvsKernel(family, message_type), local[family], excluded)
         if removed:
             yield f"{removed} {family} virtual servers"
-    if _remove_link():
-        yield f"the link {VIP_LINK}"
+    yield from remove_link()
     yield from remove_tables([TABLE])
 
 
@@ -58,6 +60,15 @@ def read_ownership(
     return Ownership(set(vips), set(node_ips), servers, node_ports, excluded)
 
 
+def remove_link() -> Iterator[str]:
+    """Remove the VIP link with its addresses; yield it in words if it was there. Raises `KernelError`."""
+    with NetlinkSocket(NETLINK_ROUTE) as netlink:
+        link = find_vip_link(netlink)
+        if link is not None:
+            raise_refusals(netlink.batch([delete_link(link, VIP_LINK)]))
+            yield f"the link {VIP_LINK}"
+
+
 def _remove_servers(kernel: IpvsKernel, node_ips: tuple[str, ...], excluded: tuple[str, ...]) -> int:
     held = kernel.read_servers()
     if not held:
@@ -65,12 +76,3 @@ def _remove_servers(kernel: IpvsKernel, node_ips: tuple[str, ...], excluded: tup
     ours = read_ownership(kernel.family, kernel.read_addresses(), node_ips, excluded).ours(held)
     kernel.delete_servers(sorted(ours))
     return len(ours)
-
-
-def _remove_link() -> bool:
-    with NetlinkSocket(NETLINK_ROUTE) as netlink:
-        link = find_vip_link(netlink)
-        if link is None:
-            return False
-        raise_refusals(netlink.batch([delete_link(link, VIP_LINK)]))
-    return True

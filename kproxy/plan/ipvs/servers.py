@@ -36,14 +36,14 @@ class IpvsDifference(msgspec.Struct, frozen=True):
     A deleted virtual server takes its destinations along, so these are not listed.
     """
 
-    add_servers: dict[VirtualServer, Scheduling]
-    set_servers: dict[VirtualServer, Scheduling]
-    add_destinations: dict[Destination, int]
-    set_destinations: dict[Destination, int]
-    add_addresses: list[str]
-    delete_addresses: list[str]
-    delete_destinations: list[Destination]
-    delete_servers: list[VirtualServer]
+    add_servers: dict[VirtualServer, Scheduling] = {}
+    set_servers: dict[VirtualServer, Scheduling] = {}
+    add_destinations: dict[Destination, int] = {}
+    set_destinations: dict[Destination, int] = {}
+    add_addresses: list[str] = []
+    delete_addresses: list[str] = []
+    delete_destinations: list[Destination] = []
+    delete_servers: list[VirtualServer] = []
 
     def __bool__(self) -> bool:
         """Tell whether there is anything to do."""

@@ -116,7 +116,7 @@ def filter_chains(family: Family, options: LayoutOptions) -> tuple[Chain, ...]:
     invented = r.rule(new, r.jump("cluster-ips-check"))
     walled = r.rule(new, r.jump("firewall-check"))
     return (
-        Chain(REFUSE, (r.rule(r.protocol_is("TCP"), Reject(with_reset=True)), r.rule(Reject()))),
+        refusing(),
         Chain(MARK, (r.rule(r.set_mark(options.mark)),)),
         Chain(
             "firewall-check",
@@ -149,6 +149,11 @@ def filter_chains(family: Family, options: LayoutOptions) -> tuple[Chain, ...]:
         Chain("filter-output", (refused, invented), Hook("filter", "output", FILTER)),
         Chain("nat-postrouting", (r.rule(r.jump("masquerading")),), Hook("nat", "postrouting", SNAT)),
     )
+
+
+def refusing() -> Chain:
+    """Return the chain that refuses: TCP by a reset, all else by ICMP."""
+    return Chain(REFUSE, (r.rule(r.protocol_is("TCP"), Reject(with_reset=True)), r.rule(Reject())))
 
 
 def masquerading(family: Family, options: LayoutOptions, *, only_translated: bool = True) -> Chain:

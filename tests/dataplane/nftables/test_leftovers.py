@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kproxy.dataplane.leftovers import remove_leftovers
+from kproxy.dataplane.leftovers import Leftovers
 from kproxy.dataplane.nftables.leftovers import remove_tables
 from tests.netlink.netns import PrivateNetns
 
@@ -51,7 +51,7 @@ def test_the_nftables_mode_takes_over_from_kube_proxy_and_from_iptables(
 ) -> None:
     netns.tool("iptables-nft-restore", "--noflush", stdin=CHAINS)
     caplog.set_level("INFO")
-    netns.run(lambda: remove_leftovers("nftables"))
+    assert not netns.run(Leftovers("nftables").remove)
     assert tables(netns) == ["ip kproxy", "ip6 kproxy", "inet kube-proxy", "ip foreign"]
     saved = netns.tool("iptables-nft-save")
     assert "KUBE-" not in saved
@@ -64,7 +64,7 @@ def test_the_nftables_mode_takes_over_from_kube_proxy_and_from_iptables(
 
 def test_the_iptables_mode_takes_over_from_the_nftables_modes(netns: PrivateNetns) -> None:
     netns.tool("iptables-nft-restore", "--noflush", stdin=CHAINS)
-    netns.run(lambda: remove_leftovers("iptables"))
+    assert not netns.run(Leftovers("iptables").remove)
     assert tables(netns) == ["inet kube-proxy", "ip foreign"]
     assert "-A PREROUTING -j KUBE-SERVICES" in netns.tool("iptables-nft-save")
 
