@@ -178,7 +178,10 @@ class Metrics:
             f"{sync}_iptables_last", "iptables rules written by the last sync", tables, registry=shown
         )
         self._restore_failures = Counter(
-            f"{sync}_iptables_restore_failures_total", "iptables-restore runs that failed", FAMILY, registry=shown
+            f"{sync}_iptables_restore_failures_total",
+            "iptables-restore runs that failed; in IPVS mode, writes of the packet filter",
+            FAMILY,
+            registry=self._shown_in("iptables", "ipvs"),
         )
         self._partial_restore_failures = Counter(
             f"{sync}_iptables_partial_restore_failures_total",
@@ -199,9 +202,9 @@ class Metrics:
             registry=shown,
         )
 
-    def _shown_in(self, mode: str) -> CollectorRegistry | None:
-        """Return the registry for metrics of one mode: in another they are counted all the same, and not shown."""
-        return self.registry if self._mode == mode else None
+    def _shown_in(self, *modes: str) -> CollectorRegistry | None:
+        """Return the registry for metrics of some modes: in another they are counted all the same, and not shown."""
+        return self.registry if self._mode in modes else None
 
     def _new_family(self, family: str) -> FamilyMetrics:
         return FamilyMetrics(

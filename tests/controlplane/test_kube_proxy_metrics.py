@@ -15,10 +15,13 @@ from tests.controlplane.bulk import create_services
 from tests.controlplane.control_plane import KUBE_PROXY_TOKEN
 from tests.lab.agent import eventually
 from tests.lab.httpget import get
+from tests.oracle.kube_proxy import SYSTEM_PATH, tools
 from tests.peers import peer, require
+from tests.uml.needs import needs_ipvs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from tests.controlplane import ControlPlane
     from tests.lab import Cluster
@@ -65,8 +68,8 @@ def _objects(control: ControlPlane, cluster: Cluster) -> None:
 
 
 @contextmanager
-def running(cluster: Cluster, argv: Sequence[str]) -> Iterator[None]:
-    with cluster.node.popen(argv) as process:
+def running(cluster: Cluster, argv: Sequence[str], env: Mapping[str, str]) -> Iterator[None]:
+    with cluster.node.popen(argv, env={**cluster.node.run_of.env, **env}) as process:
         try:
             yield
         finally:
@@ -97,16 +100,18 @@ def metrics(cluster: Cluster) -> str:
     return get(cluster.node, "127.0.0.1", PORT, "/metrics").body
 
 
-@pytest.mark.parametrize("mode", ["iptables", "nftables"])
-def test_all_of_kube_proxy_s_own_metrics(mode: str, control: ControlPlane, cluster: Cluster) -> None:
+@pytest.mark.parametrize("mode", ["iptables", "nftables", pytest.param("ipvs", marks=[pytest.mark.uml, needs_ipvs])])
+def test_all_of_kube_proxy_s_own_metrics(mode: str, control: ControlPlane, cluster: Cluster, tmp_path: Path) -> None:
+    path = {"PATH": f"{tools(tmp_path, 'nft')}:{SYSTEM_PATH}"}
     theirs_config = control.kubeconfig("metrics-kube-proxy", token=KUBE_PROXY_TOKEN)
-    with running(cluster, [str(peer("kube-proxy")), f"--kubeconfig={theirs_config}", f"--proxy-mode={mode}", *FLAGS]):
+    command = [str(peer("kube-proxy")), f"--kubeconfig={theirs_config}", f"--proxy-mode={mode}", *FLAGS]
+    with running(cluster, command, path):
         theirs = shapes(metrics(cluster))
         their_configz = json.loads(get(cluster.node, "127.0.0.1", PORT, "/configz").body)
         their_slis = shapes(get(cluster.node, "127.0.0.1", PORT, "/metrics/slis").body)
     ours_config = control.kubeconfig("metrics-kproxy", token=control.service_account_token())
     command = [sys.executable, "-m", "kproxy", "run", f"--kubeconfig={ours_config}", f"--proxy-mode={mode}", *FLAGS]
-    with running(cluster, command):
+    with running(cluster, command, {}):
         ours = shapes(metrics(cluster))
         our_configz = json.loads(get(cluster.node, "127.0.0.1", PORT, "/configz").body)
         our_slis = shapes(get(cluster.node, "127.0.0.1", PORT, "/metrics/slis").body)

@@ -141,6 +141,15 @@ def test_a_mode_shows_its_own_metrics() -> None:
     assert value(metrics, "kubeproxy_sync_proxy_rules_nftables_sync_failures_total", ip_family="IPv4") == 1
 
 
+def test_ipvs_mode_has_one_of_the_iptables_metrics_as_kube_proxy_s() -> None:
+    metrics = Metrics(mode="ipvs")
+    metrics.family("IPv6").count_write_failure("full")
+    found = types(metrics.exposition().decode())
+    failures = "kubeproxy_sync_proxy_rules_iptables_restore_failures_total"
+    assert [name for name in found if name.startswith("kubeproxy_sync") and "tables" in name] == [failures]
+    assert value(metrics, failures, ip_family="IPv6") == 1
+
+
 def test_bucket_counts_of_the_reference() -> None:
     assert (len(B1.split()), len(B2.split())) == (15, 81)
 
