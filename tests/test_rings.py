@@ -47,6 +47,7 @@ RINGS = {
         kproxy.config kproxy.config_watch kproxy.memory kproxy.logs kproxy.rulebook kproxy.notices kproxy.supervisor
         kproxy.events.log kproxy.events.sender
         kproxy.kube.client kproxy.kube.connection kproxy.kube.credentials kproxy.kube.kubeconfig
+        kproxy.kube.login kproxy.kube.plugins
         kproxy.sources.directory kproxy.sources.files kproxy.sources.folder kproxy.sources.watch
         kproxy.sources.kubernetes
         kproxy.netlink.socket kproxy.dataplane

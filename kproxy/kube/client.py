@@ -21,7 +21,8 @@ from kproxy.kube.recovery import Recovery
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kproxy.kube.credentials import Credentials, Login
+    from kproxy.kube.credentials import Credentials
+    from kproxy.kube.login import Login
     from kproxy.kube.reflector import Reflector
     from kproxy.kube.requests import Request
 

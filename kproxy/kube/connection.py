@@ -16,7 +16,7 @@ from kproxy import __version__
 from kproxy.errors import one_line
 
 if TYPE_CHECKING:
-    from kproxy.kube.credentials import Login
+    from kproxy.kube.login import Login
     from kproxy.kube.requests import Request
 
 READ_BYTES: Final = 256 * 1024

@@ -1,57 +1,31 @@
 """Where the API server is and who kproxy is to it: kubeconfig, a service account in a pod, or only a URL.
 
 Everything is read again for each new connection, so that rotated tokens, certificates and kubeconfigs are picked up
-without a restart. A kubeconfig is read by the `kubernetes` package (the extra `kproxy[kubernetes]`), which also runs
-exec plugins; a service account is two files and needs no package.
+without a restart. Only a kubeconfig with a plugin needs the `kubernetes` package (`plugins`).
 """
 
 from __future__ import annotations
 
-import importlib
-import logging
 import os
-import ssl
 import threading
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
-from urllib.parse import urlsplit
 
 import yaml
 
-from kproxy.errors import FeatureMissing, SourceError, one_line
+from kproxy.errors import SourceError
 from kproxy.kube.kubeconfig import PlainLogin, current, is_plain, plain_login
+from kproxy.kube.login import Login, Tls, as_file, make_login, why
+from kproxy.kube.plugins import PluginLogin, require_package
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where the kubelet puts a pod's token and the cluster's CA."""
 
 _MALFORMED = (OSError, ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError)
-
-
-@dataclass(frozen=True, slots=True)
-class Login:
-    """What one connection needs. `tls` None is plain HTTP; `authorization` is the header's value, "" for none."""
-
-    host: str
-    port: int
-    base_path: str = ""
-    tls: ssl.SSLContext | None = None
-    server_name: str = ""
-    authorization: str = ""
-
-    @property
-    def url(self) -> str:
-        """The server as one writes it."""
-        return f"{'https' if self.tls else 'http'}://{self.authority}{self.base_path}"
-
-    @property
-    def authority(self) -> str:
-        """Host and port, as in a Host header."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 class Credentials(Protocol):
@@ -94,7 +68,7 @@ class Plain:
 
     def login(self) -> Login:
         """Return the login. Raises SourceError for what is no URL."""
-        return _login(self._url, _Tls())
+        return make_login(self._url, Tls())
 
     def reject(self) -> None:
         """Do nothing: there is nothing to read again."""
@@ -124,9 +98,9 @@ class ServiceAccount:
             token = self._token()
         except (OSError, ValueError) as error:
             self._last = ("", b"")
-            raise SourceError(f"service account token: {_reason(error)}") from None
+            raise SourceError(f"service account token: {why(error)}") from None
         self._last = token, self._authority()
-        return _login(self._url, _Tls(ca=str(self._directory / "ca.crt")), authorization=f"Bearer {token}")
+        return make_login(self._url, Tls(ca=str(self._directory / "ca.crt")), authorization=f"Bearer {token}")
 
     def reject(self) -> None:
         """Do nothing: the token is read for each login."""
@@ -153,15 +127,14 @@ class Kubeconfig:
         self._path = path
         self._master = master
         self._lock = threading.Lock()
-        self._loaded: Any = None
-        self._stamp: tuple[int, ...] = ()
+        self._plugin = PluginLogin(path)
         self._last: PlainLogin | None = None
 
     def require(self) -> None:
         """Raise FeatureMissing if it needs a package that is not installed."""
         with suppress(*_MALFORMED):
             if not is_plain(*current(self._document())):
-                _package("kubernetes.config")
+                require_package()
 
     def login(self) -> Login:
         """Return the login of now; a plugin is run again only when its token expires or was not accepted."""
@@ -173,16 +146,17 @@ class Kubeconfig:
                 if is_plain(user, cluster):
                     self._last = plain_login(user, cluster, self._path.parent)
                     return self._plain(self._last)
-                return self._login(self._settings())
+                return self._plugin.login(self._master)
             except (SourceError, *_MALFORMED) as error:
-                self._loaded = self._last = None
-                why = error.what if isinstance(error, SourceError) else _reason(error)
-                raise SourceError(f"kubeconfig {self._path}: {why}") from None
+                self._last = None
+                self._plugin.forget()
+                what = error.what if isinstance(error, SourceError) else why(error)
+                raise SourceError(f"kubeconfig {self._path}: {what}") from None
 
     def reject(self) -> None:
         """Read and run everything again for the next login."""
         with self._lock:
-            self._loaded = None
+            self._plugin.forget()
 
     def renewed(self) -> bool:
         """Tell whether what it says, or a file that it names, changed since the last login; never with a plugin."""
@@ -195,138 +169,6 @@ class Kubeconfig:
         return yaml.safe_load(self._path.read_text(encoding="utf-8"))
 
     def _plain(self, plain: PlainLogin) -> Login:
-        with _as_file(plain.ca) as ca, _as_file(plain.certificate) as certificate, _as_file(plain.key) as key:
-            tls = _Tls(ca, certificate, key, plain.verify, plain.server_name, plain.ca_from, plain.certificate_from)
-            return _login(self._master or plain.server, tls, authorization=plain.authorization)
-
-    def _settings(self) -> Any:
-        """Let the package read it; it may run a plugin, so that is done once as long as the file stays as it is."""
-        status = self._path.stat()
-        stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
-        if self._loaded is not None and stamp == self._stamp:
-            return self._loaded
-        settings = _package("kubernetes.client").Configuration()
-        config = _package("kubernetes.config")
-        with _raising():
-            try:
-                config.load_kube_config(config_file=str(self._path), client_configuration=settings)
-            except config.ConfigException as error:
-                raise SourceError(str(error)) from None
-        self._loaded, self._stamp = settings, stamp
-        return settings
-
-    def _login(self, settings: Any) -> Login:
-        with _raising():
-            # This looks whether a plugin's token has expired, and runs it then.
-            authorization = next((entry["value"] for entry in settings.auth_settings().values()), None) or ""
-        tls = _Tls(
-            ca=settings.ssl_ca_cert,
-            certificate=settings.cert_file,
-            key=settings.key_file,
-            verify=settings.verify_ssl,
-            server_name=settings.tls_server_name or "",
-        )
-        # A token file ends with a line end, which is none of the token's.
-        return _login(self._master or settings.host, tls, authorization=authorization.strip())
-
-
-@dataclass(frozen=True, slots=True)
-class _Tls:
-    ca: str | None = None
-    certificate: str | None = None
-    key: str | None = None
-    verify: bool = True
-    server_name: str = ""
-    ca_from: str = ""
-    certificate_from: str = ""
-
-
-@contextmanager
-def _as_file(content: bytes) -> Iterator[str | None]:
-    """Give the content a path, in memory: the ssl module reads certificates and keys from files only."""
-    if not content:
-        yield None
-        return
-    with os.fdopen(os.memfd_create("kproxy"), "wb") as file:
-        file.write(content)
-        file.flush()
-        yield f"/proc/self/fd/{file.fileno()}"
-
-
-def _login(url: str, tls: _Tls, *, authorization: str = "") -> Login:
-    try:
-        parts = urlsplit(url if "://" in url else f"http://{url}")
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port = None, None
-    if not host or parts.scheme not in ("http", "https"):
-        raise SourceError(f"{url}: not a URL of an API server", remedy="it looks like https://HOST:6443")
-    secure = parts.scheme == "https"
-    return Login(
-        host,
-        port or (443 if secure else 80),
-        parts.path.rstrip("/"),
-        _context(tls) if secure else None,
-        tls.server_name or host,
-        authorization,
-    )
-
-
-def _context(tls: _Tls) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=tls.ca or None)
-    except (OSError, ValueError) as error:
-        raise SourceError(f"the CA {tls.ca_from or tls.ca}: {_reason(error)}") from None
-    # Many clusters' own CAs lack extensions that newer Pythons insist on; kubectl does not ask for them either.
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    context.set_alpn_protocols(["http/1.1"])
-    if not tls.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if tls.certificate:
-        try:
-            context.load_cert_chain(tls.certificate, tls.key or None)
-        except (OSError, ValueError) as error:
-            raise SourceError(
-                f"the client certificate {tls.certificate_from or tls.certificate}: {_reason(error)}"
-            ) from None
-    return context
-
-
-def _package(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        raise FeatureMissing(
-            "a kubeconfig with a plugin needs the Python package kubernetes, which is not installed",
-            remedy="install kproxy[kubernetes]",
-        ) from None
-
-
-@contextmanager
-def _raising() -> Iterator[None]:
-    """Raise what the package only says to the root logger (a plugin that failed), to go on without credentials."""
-    told: list[str] = []
-    thread = threading.get_ident()
-
-    class Collect(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if record.name == "root" and record.thread == thread:
-                told.append(record.getMessage())
-
-    root, collect = logging.getLogger(), Collect(logging.ERROR)
-    root.addHandler(collect)
-    try:
-        yield
-    finally:
-        root.removeHandler(collect)
-    if told:
-        raise SourceError(told[0])
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, KeyError):
-        return f"{error} is missing"
-    strerror = getattr(error, "strerror", None)
-    reason = getattr(error, "reason", None) if isinstance(error, ssl.SSLError) else None
-    return one_line(str(reason or strerror or error or type(error).__name__))
+        with as_file(plain.ca) as ca, as_file(plain.certificate) as certificate, as_file(plain.key) as key:
+            tls = Tls(ca, certificate, key, plain.verify, plain.server_name, plain.ca_from, plain.certificate_from)
+            return make_login(self._master or plain.server, tls, authorization=plain.authorization)

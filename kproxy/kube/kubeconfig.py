@@ -7,7 +7,7 @@ CPU when it is imported (docs/decisions/0013).
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from kproxy.errors import SourceError
@@ -32,9 +32,9 @@ class PlainLogin:
     verify: bool
     server_name: str
     certificate: bytes
-    key: bytes
+    key: bytes = field(repr=False)
     certificate_from: str
-    authorization: str
+    authorization: str = field(repr=False)
 
 
 def current(config: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -77,6 +77,8 @@ def plain_login(user: dict[str, Any], cluster: dict[str, Any], directory: Path) 
 
 def _authorization(user: dict[str, Any], directory: Path) -> str:
     token = user.get("token") or ""
+    if not isinstance(token, str):
+        raise SourceError("its token is not a string")
     if user.get("tokenFile"):
         # It ends with a line end, which is none of the token's.
         token = (directory / user["tokenFile"]).read_text(encoding="utf-8").strip()

@@ -13,7 +13,8 @@ import pytest
 from kproxy.errors import SourceError
 from kproxy.kube.backoff import BackOffPolicy
 from kproxy.kube.client import ApiClient
-from kproxy.kube.credentials import Login, Plain, ServiceAccount
+from kproxy.kube.credentials import Plain, ServiceAccount
+from kproxy.kube.login import Login
 from kproxy.kube.reflector import Reflector
 from kproxy.kube.resources import SERVICES
 from tests.kube.certificates import Authority, Pair, serving

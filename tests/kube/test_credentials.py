@@ -307,7 +307,7 @@ def test_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     def missing(name: str) -> Any:
         raise ModuleNotFoundError(name)
 
-    monkeypatch.setattr("kproxy.kube.credentials.importlib.import_module", missing)
+    monkeypatch.setattr("kproxy.kube.plugins.importlib.import_module", missing)
     with pytest.raises(FeatureMissing, match=r"install kproxy\[kubernetes\]"):
         find_credentials(kubeconfig(tmp_path, plugin(tmp_path, "{}")))
     # All others are read without it.
