@@ -29,6 +29,7 @@ from kproxy.schedule import SyncSchedule
 from kproxy.state.cluster import ClusterState
 from kproxy.supervisor import Supervisor
 from kproxy.syncer import Syncer
+from kproxy.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -145,10 +146,11 @@ class Agent:
             loop.remove_reader(self._syncer.watch())
             if self._repairs is not None:
                 self._repairs.stop()
+            ended = await self._syncer.ended()
             self._syncer.close()
         for task in done:
             task.result()
-        log.info("stopped; the rules stay")
+        log.info("stopped; the rules stay" if ended else "stopped, although a sync hangs; the last good rules stay")
 
     async def _follow(self) -> None:
         async for batch in self._source.changes():
@@ -230,7 +232,7 @@ class Agent:
         self._notices.tell(self._state, [*self._source_problems, *self._syncer.problems()])
 
     async def _take_over_all(self) -> None:
-        while await asyncio.to_thread(self._take_over):
+        while await in_thread(self._take_over):
             await asyncio.sleep(TAKE_OVER_EVERY_S)
 
     async def _watchdog(self) -> None:

@@ -5,21 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from ipaddress import ip_address
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kproxy.dataplane import conntrack
 from kproxy.dataplane.address_watch import AddressWatch
 from kproxy.errors import KernelError, ObjectError
-from kproxy.events.event import health_check_failed
-from kproxy.health.service import desired_listeners
-from kproxy.health.service_listeners import ServiceHealthListeners
+from kproxy.health_checks import HealthChecks
 from kproxy.logs import fields
 from kproxy.plan.family import FamilyPlan
 from kproxy.plan.node_ports import parse_node_port_addresses
+from kproxy.threads import Calls
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from kproxy.config import Config
     from kproxy.dataplane.mode import Proxier, Synced
@@ -31,6 +30,9 @@ if TYPE_CHECKING:
     from kproxy.state.cluster import ClusterState
 
 log = logging.getLogger(__name__)
+
+LAST_SYNC_S = 3.0
+"""For how long the end of the process waits for a sync that is under way."""
 
 
 class Syncer:
@@ -54,16 +56,15 @@ class Syncer:
         self._proxiers = proxiers
         self._health = health
         self._metrics = metrics
-        self._events = events
         self._watch: AddressWatch | None = None
         self._addresses: Mapping[Family, tuple[str, ...]] = {}
-        self._listeners: ServiceHealthListeners | None = None
-        self._listeners_due = True
         self._plans = {proxier.family: FamilyPlan(proxier.family, proxier.unsupported) for proxier in proxiers}
         self._due = {proxier.family for proxier in proxiers}
         self._in_step: set[Family] = set()
         self._distrusted: set[Family] = set()
         self._failing: dict[Family, str] = {}
+        self._health_checks = HealthChecks(config, self._plans, health, events)
+        self._calls = Calls()
 
     def watch(self) -> AddressWatch:
         """Return what tells when the node's addresses change: then a sync is due. Raises `KernelError`."""
@@ -83,10 +84,10 @@ class Syncer:
         for proxier in self._proxiers:
             self._health.started(proxier.family, time.monotonic())
         outcomes = await asyncio.gather(*(self._sync_family(proxier, full, keys) for proxier in self._proxiers))
-        self._serve_health_checks()
-        for proxier, succeeded in zip(self._proxiers, outcomes, strict=True):
-            if succeeded:
-                await self._clean_conntrack(proxier.family)
+        in_step = [proxier.family for proxier, succeeded in zip(self._proxiers, outcomes, strict=True) if succeeded]
+        self._health_checks.serve(in_step, self._plans, self._state.node, self._addresses)
+        for family in in_step:
+            await self._clean_conntrack(family)
         return all(outcomes)
 
     def distrust(self, family: Family) -> None:
@@ -97,10 +98,13 @@ class Syncer:
         """Tell whether every family's rules are still there; a family that can't be looked at counts as intact."""
         return all(await asyncio.gather(*(self._family_intact(proxier) for proxier in self._proxiers)))
 
+    async def ended(self) -> bool:
+        """Wait for what is under way to end, for a moment; tell whether it has. What hangs is left to itself."""
+        return await self._calls.ended(LAST_SYNC_S)
+
     def close(self) -> None:
         """Stop serving health checks and watching addresses; the rules stay."""
-        if self._listeners is not None:
-            self._listeners.close()
+        self._health_checks.close()
         if self._watch is not None:
             self._watch.close()
 
@@ -126,7 +130,8 @@ class Syncer:
         for proxier in self._proxiers:
             plan = self._plans[proxier.family]
             planned = plan.update(self._state, dirty)
-            self._listeners_due |= planned.health_checks
+            if planned.health_checks:
+                self._health_checks.outdated(proxier.family)
             if node_changed or addresses_changed:
                 family = proxier.family
                 proxier.configure(node, self._addresses[family], self._state.service_cidrs[family])
@@ -138,23 +143,6 @@ class Syncer:
                 self._due.add(proxier.family)
         return len(dirty)
 
-    def _serve_health_checks(self) -> None:
-        if not self._listeners_due:
-            return
-        if self._listeners is None:
-            # The addresses are looked at once, as in kube-proxy, but only now is it known what `primary` stands for.
-            node_ports = parse_node_port_addresses(self._config.node_port_addresses, self._state.node.ips)
-            families = [family for family in self._plans if not node_ports.matches_all(family)]
-            restricted = [
-                ip_address(ip) for family in families for ip in node_ports.matching(family, self._addresses[family])
-            ]
-            self._listeners = ServiceHealthListeners(self._health, addresses=restricted)
-        plans = self._plans.values()
-        failures = self._listeners.sync(desired_listeners(wish for plan in plans for wish in plan.service_health()))
-        for failure in failures:
-            self._events.record(health_check_failed(*failure.service, self._config.node_name, str(failure.error)))
-        self._listeners_due = bool(failures)
-
     async def _sync_family(self, proxier: Proxier, full: bool, services: int) -> bool:
         family, start = proxier.family, time.monotonic()
         full = full or family in self._distrusted
@@ -165,7 +153,7 @@ class Syncer:
         kind: SyncKind = "partial" if family in self._in_step and not full else "full"
         self._in_step.discard(family)
         try:
-            synced = await asyncio.to_thread(proxier.sync, full=full)
+            synced = await self._patiently(family, partial(proxier.sync, full=full))
         except KernelError as error:
             self._count_failed(family, kind, time.monotonic() - start, error)
             self._failed(family, error)
@@ -175,6 +163,17 @@ class Syncer:
         self._due.discard(family)
         self._succeeded(proxier, synced, seconds, services)
         return True
+
+    async def _patiently(self, family: Family, sync: Callable[[], Synced]) -> Synced:
+        """Wait for a sync, and say so when it takes so long that health turns red."""
+        late_s = 2 * self._config.sync_period_s
+        waiting = asyncio.ensure_future(self._calls.run(sync))
+        try:
+            if not (await asyncio.wait([waiting], timeout=late_s))[0]:
+                log.error("%s: a sync has not ended for %g s: health is red until it does", family, late_s)
+            return await waiting
+        finally:
+            waiting.cancel()
 
     def _count_failed(self, family: Family, kind: SyncKind, seconds: float, error: KernelError) -> None:
         metrics = self._metrics.family(family)
@@ -235,9 +234,8 @@ class Syncer:
         metrics = self._metrics.family(family)
         start = time.monotonic()
         try:
-            deleted = await asyncio.to_thread(
-                conntrack.delete_stale, family, frontends, node_ports.matching(family, self._addresses[family])
-            )
+            local = node_ports.matching(family, self._addresses[family])
+            deleted = await self._calls.run(partial(conntrack.delete_stale, family, frontends, local))
         except KernelError as error:
             log.error("%s: stale UDP flows can't be deleted: %s", family, error)
             return
@@ -249,7 +247,7 @@ class Syncer:
 
     async def _family_intact(self, proxier: Proxier) -> bool:
         try:
-            return await asyncio.to_thread(proxier.intact)
+            return await self._calls.run(proxier.intact)
         except KernelError as error:
             log.warning("%s: the rules can't be looked at: %s", proxier.family, error)
             return True

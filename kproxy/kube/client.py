@@ -8,15 +8,15 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
-import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import h11
 
 from kproxy.errors import KproxyError, SourceError
 from kproxy.kube.connection import READ_BYTES, connect, get_request, post_request, reason
 from kproxy.kube.recovery import Recovery
+from kproxy.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from kproxy.kube.login import Login
     from kproxy.kube.reflector import Reflector
     from kproxy.kube.requests import Request
-
-T = TypeVar("T")
 
 LOOK_AT_FILES_S: Final = 0.5
 """How often new credentials are looked for while those of now are not accepted."""
@@ -131,7 +129,7 @@ class ApiClient:
         with suppress(TimeoutError):
             async with asyncio.timeout_at(min(due, clock() + LOOK_AT_FILES_S) if reflector.ours else due):
                 await self._worked.wait()
-        if reflector.ours and await asyncio.shield(_in_thread(self._credentials.renewed)):
+        if reflector.ours and await asyncio.shield(in_thread(self._credentials.renewed)):
             reflector.hasten(clock())
         self._recovery.woke(reflector, clock())
 
@@ -214,37 +212,10 @@ class ApiClient:
     async def _login(self) -> Login:
         """Return the login; all that ask at the same time share one, so that a slow plugin runs once."""
         if self._pending is None or self._pending.done():
-            self._pending = _in_thread(self._credentials.login)
+            self._pending = in_thread(self._credentials.login)
         login = await asyncio.shield(self._pending)
         self.server, self._host = login.url, login.authority
         return login
-
-
-def _in_thread(call: Callable[[], T]) -> asyncio.Future[T]:
-    """Run a call that may block for ever (a plugin) in a thread that does not keep the process from ending."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-    future.add_done_callback(lambda done: done.cancelled() or done.exception())  # it is seen, if by nobody else
-
-    def finish(result: T | None, error: BaseException | None) -> None:
-        if future.done():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(cast("T", result))
-
-    def run() -> None:
-        result, error = None, None
-        try:
-            result = call()
-        except BaseException as raised:  # noqa: BLE001 - it is raised again where the result is waited for
-            error = raised
-        with suppress(RuntimeError):  # the loop has ended meanwhile
-            loop.call_soon_threadsafe(finish, result, error)
-
-    threading.Thread(target=run, name="kproxy-credentials", daemon=True).start()
-    return future
 
 
 def _pass_on(body: list[bytes], reflector: Reflector, news: Callable[[], None]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from asyncinotify import Mask
@@ -14,6 +15,7 @@ from kproxy.sources.changes import ChangeBatch
 from kproxy.sources.files import is_manifest
 from kproxy.sources.folder import Folder
 from kproxy.sources.watch import PathWatch
+from kproxy.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
@@ -56,7 +58,7 @@ class ManifestDirectory:
                 await _news(folder, watch, clock)
                 # In the way to the directory there may be busy ones, /tmp say.
                 if folder.ripe(clock()):
-                    batch = await asyncio.to_thread(_look, folder, clock())
+                    batch = await in_thread(partial(_look, folder, clock()))
                     if batch is not None:
                         yield batch
 
@@ -68,7 +70,7 @@ async def _first(folder: Folder, clock: Callable[[], float]) -> ChangeBatch:
     while (when := folder.next_look()) is not None:
         await asyncio.sleep(min(when, deadline) - clock())
         late = clock() >= deadline
-        more = await asyncio.to_thread(_look, folder, clock(), as_is=late)
+        more = await in_thread(partial(_look, folder, clock(), as_is=late))
         if more is not None:
             changes = {(change.kind, change.key): change for change in (*batch.changes, *more.changes)}
             batch = ChangeBatch(tuple(changes.values()), more.problems)

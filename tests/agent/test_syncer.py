@@ -16,6 +16,8 @@ from kproxy.state.addresses import FAMILIES, Family
 from kproxy.state.cluster import ClusterState
 from kproxy.syncer import Syncer
 from tests.agent.fakes import FakeProxier
+from tests.health.client import free_ports, get
+from tests.health.client import refused as nobody_listens
 from tests.plan.iptables.rig import make_config
 from tests.state.objects import NODE, here, node, service
 from tests.state.shorthand import make_slice
@@ -157,3 +159,29 @@ def test_a_refused_service_is_tried_again_when_it_is_touched(bench: Bench) -> No
     bench.change("a1")
     assert bench.sync()
     assert (bench.v4.syncs, bench.v6.syncs) == (2, 1)
+
+
+def test_a_health_check_tells_of_an_endpoint_when_its_rules_are_there(bench: Bench) -> None:
+    """Until then it says what it said before: that is what the kernel does. The other family has no part in it."""
+    (port,) = free_ports(1)
+    local = service(
+        "ns1/ipv4", ips=["172.30.0.41"], type="LoadBalancer", externalTrafficPolicy="Local", healthCheckNodePort=port
+    )
+
+    def endpoints(*words: str) -> None:
+        ends = make_slice(" ".join(words), "ipv4-1", "ns1/ipv4", V4, [{"name": "", "port": 8080}])
+        bench.state.apply([here(local), here(ends)])
+
+    endpoints("a1")
+    bench.v4.fail_next = bench.v6.fail_next = refused()
+    assert not bench.sync()
+    assert nobody_listens(port)
+    bench.v6.fail_next = refused()
+    assert not bench.sync()
+    assert get(port).json()["localEndpoints"] == 1
+    endpoints("a1", "a2")
+    bench.v4.fail_next = refused()
+    assert not bench.sync()
+    assert get(port).json()["localEndpoints"] == 1
+    assert bench.sync()
+    assert get(port).json()["localEndpoints"] == 2

@@ -51,7 +51,7 @@ class Agent:
         self.node = node
         self.argv = list(argv)
         self._families = families
-        self._env = {**node.run_of.env, **(env or {})}
+        self.env = {**node.run_of.env, **(env or {})}
         self.log = node.run_of.directory / f"agent-{next(_number)}.log"
         self._process: subprocess.Popen[bytes] | None = None
         node.run_of.on_close(self.kill)
@@ -66,7 +66,7 @@ class Agent:
     def start(self) -> None:
         with self.log.open("ab") as log:
             self._process = self.node.popen(
-                self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=self._env
+                self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=self.env
             )
 
     @property

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from kproxy.threads import Calls, in_thread
+
+PROGRAM = """
+import asyncio, threading
+from kproxy.threads import Calls
+
+async def main():
+    calls = Calls()
+    asyncio.create_task(calls.run(threading.Event().wait))
+    await asyncio.sleep(0)
+    print(await calls.ended(0.01))
+
+asyncio.run(main())
+"""
+
+
+def test_what_it_returns_and_raises() -> None:
+    async def main() -> None:
+        assert await Calls().run(lambda: 7) == 7
+        assert await in_thread(threading.get_ident) != threading.get_ident()
+        with pytest.raises(OSError, match="broken"):
+            await Calls().run(fail)
+
+    def fail() -> None:
+        raise OSError("broken")
+
+    asyncio.run(main())
+
+
+def test_a_call_goes_on_when_nobody_waits_for_it_any_more() -> None:
+    async def main() -> None:
+        calls, may_end, ended = Calls(), threading.Event(), threading.Event()
+
+        def call() -> None:
+            may_end.wait()
+            ended.set()
+
+        waiting = asyncio.create_task(calls.run(call))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert not await calls.ended(0.01)
+        may_end.set()
+        assert await calls.ended(10)
+        assert ended.is_set()
+        assert await calls.ended(0), "there is none"
+
+    asyncio.run(main())
+
+
+def test_a_call_that_hangs_does_not_keep_the_process_from_ending() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=30, check=True)
+    assert (done.stdout, done.stderr) == ("False\n", "")
