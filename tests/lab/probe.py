@@ -207,10 +207,10 @@ class Prober:
                 sock.setsockopt(*REPORT_ICMP[probe.family], 1)
             opened = False
             try:
-                if probe.protocol == "tcp" and not probe.source_port:
-                    self._bind(sock, probe.source_address or "")
-                elif probe.source_address or probe.source_port:
+                if probe.source_port:
                     sock.bind((probe.source_address or "", probe.source_port))
+                else:
+                    self._bind(sock, probe.source_address or "")
                 async with asyncio.timeout(scaled(probe.timeout_s)):
                     await self._loop.sock_connect(sock, (probe.address, probe.port))
                     opened = probe.protocol != "udp"
