@@ -35,7 +35,7 @@ RINGS = {
         kproxy.kube.stream
         kproxy.netlink.errors kproxy.netlink.message kproxy.netlink.nfnetlink kproxy.netlink.exchange
         kproxy.netlink.conntrack kproxy.netlink.route kproxy.netlink.genetlink
-        kproxy.netlink.ipvs kproxy.netlink.ipvs_listing
+        kproxy.netlink.ipvs kproxy.netlink.ipvs_listing kproxy.netlink.ipset
         kproxy.netlink.nftables
         kproxy.health.answer kproxy.health.bind kproxy.health.proxier kproxy.health.service
         kproxy.dns.query kproxy.dns.reply kproxy.dns.upstream kproxy.dns.forward kproxy.dns.responder

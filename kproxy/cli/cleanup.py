@@ -11,6 +11,7 @@ from kproxy.cli.values import COMMA_LIST
 from kproxy.config import excluded_cidrs
 from kproxy.dataplane.iptables.binaries import VARIANTS, find_binaries
 from kproxy.dataplane.iptables.leftovers import installed_tools, remove_chains
+from kproxy.dataplane.ipvs.ipsets import remove_kube_proxy_sets
 from kproxy.dataplane.ipvs.leftovers import remove_ipvs
 from kproxy.dataplane.nftables.leftovers import KUBE_PROXY, remove_tables
 from kproxy.dns.server.local import remove_leftovers
@@ -50,6 +51,7 @@ def clean_up(ipvs_exclude_cidrs: tuple[str, ...] = ()) -> None:
         click.echo("iptables is not installed: its tables were not looked at")
     for tool in tools:
         _attempt(partial(_clean_up_chains, tool), f"{tool.family} ({tool.variant})", failures)
+    _attempt(_clean_up_sets, "ipset", failures)
     if failures:
         raise KernelError("; ".join(failures))
 
@@ -68,6 +70,14 @@ def _clean_up_servers(excluded: tuple[str, ...]) -> bool:
         click.echo(f"{what} removed")
         found = True
     return found
+
+
+def _clean_up_sets() -> bool:
+    """Remove kube-proxy's ipsets, which its rules are not to refer to any more."""
+    sets = list(remove_kube_proxy_sets())
+    for what in sets:
+        click.echo(f"{what} removed")
+    return bool(sets)
 
 
 def _clean_up_tables() -> bool:

@@ -5,11 +5,13 @@ After the first sync: by then our own rules are in place, and connections go on 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
 from kproxy.dataplane.iptables.leftovers import installed_tools, remove_chains
+from kproxy.dataplane.ipvs.ipsets import has_kube_proxy_sets, remove_kube_proxy_sets
 from kproxy.dataplane.ipvs.letting_go import let_go_of_ipvs
 from kproxy.dataplane.nftables.leftovers import KUBE_PROXY, remove_tables
 from kproxy.errors import KernelError
@@ -32,30 +34,38 @@ class Leftovers:
     def __init__(self, mode: str, excluded_cidrs: tuple[str, ...] = ()) -> None:
         self._mode = mode
         self._excluded = excluded_cidrs
-        self._first = True
+        self._rules_stay = self._sets_stay = True
         self._told = ""
 
     def remove(self) -> bool:
         """Remove what can go now, and say what did; return whether to call again: something stays that will go."""
-        if self._first:
-            self._first = False
-            # In iptables mode the chains have the same names in both programs, and are ours now.
-            tools = [] if self._mode == "iptables" else installed_tools()
-            chains = [partial(_remove_chains, tool) for tool in tools]
-            for remove in (partial(_remove_tables, self._mode), *chains):
-                _carefully(remove)
-        return self._mode != "ipvs" and self._let_go()
+        if self._rules_stay:
+            _carefully(partial(_remove_tables, self._mode))
+        # Before kube-proxy's rules go, which keep the host's own ports from view behind VIPs.
+        done, staying = self._let_go()
+        if self._rules_stay:
+            for tool in _tools(self._mode):
+                _carefully(partial(_remove_chains, tool, only_ipvs=self._mode == "iptables"))
+            self._rules_stay = False
+        # They say which virtual servers are kube-proxy's.
+        if self._sets_stay and done:
+            _carefully(remove_kube_proxy_sets)
+            self._sets_stay = False
+        return staying or not done
 
-    def _let_go(self) -> bool:
+    def _let_go(self) -> tuple[bool, bool]:
+        """Let go of virtual servers; return whether that could be done, and whether some stay."""
+        if self._mode == "ipvs":
+            return True, False
         try:
             removed, staying = let_go_of_ipvs(self._excluded)
         except KernelError as error:
             self._tell(logging.WARNING, f"virtual servers of another proxy stay for now: {error}")
-            return True
+            return False, True
         _tell_removed(removed)
         if staying:
             self._tell(logging.INFO, f"{staying} virtual servers of another proxy stay until their connections end")
-        return bool(staying)
+        return True, bool(staying)
 
     def _tell(self, level: int, text: str) -> None:
         if text != self._told:
@@ -80,7 +90,15 @@ def _remove_tables(mode: str) -> Iterator[str]:
     yield from remove_tables([*ours, KUBE_PROXY])
 
 
-def _remove_chains(tool: IptablesTool) -> Iterator[str]:
-    removed = remove_chains(tool)
+def _tools(mode: str) -> list[IptablesTool]:
+    # In iptables mode the chains have the same names in both programs, and are ours now; but for a few of IPVS mode's.
+    with contextlib.suppress(KernelError):
+        if mode == "iptables" and not has_kube_proxy_sets():
+            return []
+    return installed_tools()
+
+
+def _remove_chains(tool: IptablesTool, *, only_ipvs: bool) -> Iterator[str]:
+    removed = remove_chains(tool, only_ipvs=only_ipvs)
     if removed.chains:
         yield f"{removed.chains} {tool.family} chains of iptables ({tool.variant})"

@@ -47,7 +47,7 @@ def change_hands(
     first, second = started(agent(before)), agent(after)
     eventually(lambda: who_answers(cluster, ways) == [{STAYS, LEAVES}] * len(ways), "both endpoints answer")
     assert kinds(cluster.node) == before.rules
-    remains = before.rules & REMAINS
+    remains: frozenset[str] = REMAINS if before.rules & REMAINS else frozenset()
     try:
         with TimedTraffic(cluster, ways, {STAYS, LEAVES, COMES}) as traffic:
             first.stop()

@@ -23,6 +23,7 @@ LISTS = {
 }
 #: KUBE-FIREWALL and the hint chains belong to the kubelet, too.
 _OURS = re.compile(r"^:(KUBE-(?:SVC|SEP|SERVICES|POSTROUTING|EXT|NODEPORTS|MARK-MASQ)\S*)", re.MULTILINE)
+_IPVS_CHAINS = re.compile(r"^:KUBE-(?:IPVS-|NODE-PORT|LOAD-BALANCER|SOURCE-RANGES)", re.MULTILINE)
 _TABLE = re.compile(r"^table (ip6? (?:kproxy|kproxy-ipvs|kube-proxy))$", re.MULTILINE)
 
 
@@ -42,9 +43,13 @@ class Master:
 
 
 def kube_proxy(mode: str, variant: str = "") -> Master:
-    rules = {"nftables": "table kube-proxy", "iptables": f"iptables-{variant}"}[mode]
+    rules = {
+        "nftables": {"table kube-proxy"},
+        "iptables": {f"iptables-{variant}"},
+        "ipvs": {f"iptables-{variant}", "virtual servers", "kube-ipvs0", "ipsets", "chains of IPVS mode"},
+    }[mode]
     name = f"kube-proxy {mode}{f'-{variant}' if variant else ''}"
-    return Master(name, (f"--proxy-mode={mode}", *CLUSTER), frozenset({rules}), variant)
+    return Master(name, (f"--proxy-mode={mode}", *CLUSTER), frozenset(rules), variant)
 
 
 def kproxy(mode: str, variant: str = "") -> Master:
@@ -64,12 +69,14 @@ REMAINS = frozenset({"table kproxy-ipvs", "virtual servers", "kube-ipvs0"})
 
 def kinds(node: Namespace) -> set[str]:
     """The kinds of rules of Service proxies that a node has at present, of either family."""
-    found = {
-        kind
-        for kind in ("iptables-nft", "iptables-legacy")
-        for command in LISTS[kind]
-        if _OURS.search(node.run(command, check=False))
-    }
+    found = set()
+    for kind in ("iptables-nft", "iptables-legacy"):
+        for command in LISTS[kind]:
+            saved = node.run(command, check=False)
+            found |= {kind} if _OURS.search(saved) else set()
+            found |= {"chains of IPVS mode"} if _IPVS_CHAINS.search(saved) else set()
+    if shutil.which("ipset") and "KUBE-" in node.run("ipset", "-n", "list", check=False):
+        found.add("ipsets")
     tables = _TABLE.findall(node.run("nft", "list", "tables"))
     if shutil.which("ipvsadm") and "-A " in node.run("ipvsadm", "-S", "-n", check=False):
         found.add("virtual servers")

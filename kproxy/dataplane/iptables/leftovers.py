@@ -30,9 +30,12 @@ def installed_tools() -> list[IptablesTool]:
     ]
 
 
-def remove_chains(tool: IptablesTool) -> Removed:
-    """Remove all chains of ours, and every jump to them from a built-in chain. Raises `KernelError`."""
-    restore, in_use = cleanup(tool.save())
+def remove_chains(tool: IptablesTool, *, only_ipvs: bool = False) -> Removed:
+    """Remove all chains of ours, and every jump to them from a built-in chain. Raises `KernelError`.
+
+    `only_ipvs`: only those of kube-proxy's IPVS mode that the iptables mode has not.
+    """
+    restore, in_use = cleanup(tool.save(), only_ipvs=only_ipvs)
     if restore.lines:
         tool.restore(restore)
     return Removed(sum(line.startswith("-X ") for line in restore.lines), in_use)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kproxy.dataplane.addresses import VIP_LINK, local_addresses
+from kproxy.dataplane.ipvs.ipsets import read_kube_proxy_sets
 from kproxy.dataplane.ipvs.kernel import IpvsKernel, find_ipvs, find_vip_link
 from kproxy.dataplane.nftables.leftovers import remove_tables
 from kproxy.dataplane.nftables.reader import read_table
@@ -46,7 +47,7 @@ def remove_ipvs(excluded: tuple[str, ...] = ()) -> Iterator[str]:
 def read_ownership(
     family: Family, vips: tuple[str, ...], node_ips: tuple[str, ...], excluded: tuple[str, ...]
 ) -> Ownership:
-    """Return what tells whose a virtual server is: the table, as it is in the kernel, says what kproxy made.
+    """Return what tells whose a virtual server is, as it is in the kernel: kproxy's table, and kube-proxy's ipsets.
 
     Raises `KernelError`.
     """
@@ -57,7 +58,8 @@ def read_ownership(
         {key for name in names for key in elements.get(name, ())}
         for names in ((SERVED, DRAINING), (NODE_PORTS, NO_ENDPOINT_NODE_PORTS))
     )
-    return Ownership(set(vips), set(node_ips), servers, node_ports, excluded)
+    their_servers, their_node_ports = read_kube_proxy_sets(family)
+    return Ownership(set(vips), set(node_ips), servers | their_servers, node_ports | their_node_ports, excluded)
 
 
 def remove_link() -> Iterator[str]:

@@ -52,7 +52,8 @@ def let_go_of_ipvs(excluded: tuple[str, ...] = ()) -> LetGo:
         if gone:
             removed.append(f"{gone} {family} virtual servers")
     if not stay:
-        removed += [*remove_link(), *remove_tables([TABLE])]
+        removed += remove_link()
+        remove_tables([TABLE])
     return LetGo(removed, stay)
 
 

@@ -27,16 +27,19 @@ class Cleanup(NamedTuple):
     in_use: dict[str, str]
 
 
-def cleanup(saved: Mapping[str, SavedTable]) -> Cleanup:
+def cleanup(saved: Mapping[str, SavedTable], *, only_ipvs: bool = False) -> Cleanup:
     """Plan the removal of all chains of ours and of every jump to them from a built-in chain.
 
+    `only_ipvs`: only of those that nobody has but kube-proxy's IPVS mode, which the iptables mode does not write over.
     KUBE-FIREWALL and its jumps stay: the kubelet shares them. A chain of ours that somebody else's chain jumps to is
     emptied and left, because the kernel does not delete a chain in use.
     """
     lines: list[str] = []
     in_use: dict[str, str] = {}
     for table, content in saved.items():
-        ours = {chain for chain in content.user_chains if owned(table, chain) or chain in KUBE_PROXY_IPVS}
+        ours = KUBE_PROXY_IPVS.intersection(content.user_chains)
+        if not only_ipvs:
+            ours |= {chain for chain in content.user_chains if owned(table, chain)}
         if not ours:
             continue
         jumps: list[str] = []

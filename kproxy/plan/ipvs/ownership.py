@@ -1,8 +1,8 @@
 """Whose virtual servers are whose: IPVS has no place for a name, so what kproxy made is told by what goes with it.
 
 A virtual server is kproxy's (or kube-proxy's, whose place it takes) if its address is on the VIP link, or if it stands
-in the packet filter's table: by address and port, or, for node ports, by port, on an address of this node. All others
-are foreign: they are never changed or deleted, not by `kproxy cleanup` either.
+in the packet filter's table, or in kube-proxy's ipsets: by address and port, or, for node ports, by port, on an address
+of this node. All others are foreign: they are never changed or deleted, not by `kproxy cleanup` either.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class Ownership(msgspec.Struct, frozen=True):
     """What tells whose a virtual server is.
 
-    `vips` are the addresses on the VIP link, `node_ips` the node's others. `servers` and `node_ports` are keys of the
-    table's sets: `ip daddr . meta l4proto . th dport`, and `meta l4proto . th dport`. `excluded` are
+    `vips` are the addresses on the VIP link, `node_ips` the node's others. `servers` and `node_ports` are keys as
+    in the table's sets: `ip daddr . meta l4proto . th dport`, and `meta l4proto . th dport`. `excluded` are
     --ipvs-exclude-cidrs.
     """
 

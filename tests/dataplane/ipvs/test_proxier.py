@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +10,12 @@ import pytest
 
 from kproxy.dataplane.ipvs import kernel as kernel_module
 from kproxy.dataplane.ipvs import probe as probe_module
+from kproxy.dataplane.ipvs.ipsets import remove_kube_proxy_sets
 from kproxy.dataplane.ipvs.kernel import IpvsKernel, find_ipvs
 from kproxy.dataplane.ipvs.leftovers import remove_ipvs
 from kproxy.dataplane.ipvs.probe import probe
 from kproxy.dataplane.ipvs.start import needs_conn_reuse_mode
+from kproxy.dataplane.leftovers import Leftovers
 from kproxy.errors import FeatureMissing, KernelError
 from kproxy.netlink import ipvs
 from kproxy.state.addresses import Family
@@ -229,6 +232,89 @@ class TestForeign:
     def test_clean_up_leaves_what_is_excluded(self, serving: Node) -> None:
         serving.netns.run(lambda: list(remove_ipvs(("172.30.0.0/16",))))
         assert serving.servers() == [line for line in SERVED if "fd00" not in line]
+
+
+KUBE_PROXY = """\
+create KUBE-NODE-PORT-TCP bitmap:port range 0-65535
+add KUBE-NODE-PORT-TCP 30080
+create KUBE-NODE-PORT-SCTP-HASH hash:ip,port
+add KUBE-NODE-PORT-SCTP-HASH 192.168.0.1,sctp:30080
+create KUBE-6-NODE-PORT-UDP bitmap:port range 0-65535
+add KUBE-6-NODE-PORT-UDP 30080
+create KUBE-EXTERNAL-IP hash:ip,port
+add KUBE-EXTERNAL-IP 192.168.7.1,tcp:80
+create foreign hash:ip
+"""
+ITS_SERVERS = [
+    "-A --sctp-service 192.168.0.1:30080 -s rr",
+    "-A -t 172.30.0.99:80 -s rr",
+    "-A -t 192.168.0.1:30080 -s rr",
+    "-A -t 192.168.7.1:80 -s rr",
+    "-A -t 192.168.7.1:30080 -s rr",
+    "-A -u [fd00:192:168::1]:30080 -s rr",
+]
+NOT_ITS = [
+    "-A -t 192.168.0.1:30081 -s rr",
+    "-A -t 192.168.7.1:81 -s rr",
+    "-A -t 192.168.7.9:30080 -s rr",
+    "-A -t [fd00:192:168::1]:30080 -s rr",
+    "-A -u 192.168.0.1:30080 -s rr",
+]
+
+
+class TestKubeProxy:
+    """What kube-proxy's IPVS mode leaves: its ipsets say which virtual servers of the node's addresses are its own."""
+
+    pytestmark = kernel
+
+    @pytest.fixture
+    def left(self, node: Node) -> Node:
+        node.netns.tool("ipset", "restore", stdin=KUBE_PROXY)
+        node.netns.tool("ip", "link", "add", "kube-ipvs0", "type", "dummy")
+        node.netns.tool("ip", "address", "add", "172.30.0.99/32", "dev", "kube-ipvs0")
+        node.netns.tool("ipvsadm", "-R", stdin="".join(f"{line}\n" for line in ITS_SERVERS + NOT_ITS))
+        return node
+
+    def test_ipvs_mode_takes_its_place(self, left: Node) -> None:
+        left.start()
+        left.set_service()
+        left.sync()
+        assert left.servers() == sorted(SERVED + NOT_ITS)
+        assert not left.netns.run(Leftovers("ipvs").remove)
+        assert left.netns.tool("ipset", "-n", "list").split() == ["foreign"]
+
+    @pytest.mark.parametrize("mode", ["nftables", "iptables"])
+    def test_other_modes_do(self, left: Node, mode: str, caplog: pytest.LogCaptureFixture) -> None:
+        rules = "*filter\n:KUBE-NODE-PORT - [0:0]\n-A INPUT -j KUBE-NODE-PORT\n-A KUBE-NODE-PORT -p tcp -m set"
+        rules += " --match-set KUBE-NODE-PORT-TCP dst -j ACCEPT\nCOMMIT\n"
+        left.netns.tool("iptables-nft-restore", "--noflush", stdin=rules)
+        caplog.set_level("INFO")
+        assert not left.netns.run(Leftovers(mode).remove)
+        assert left.servers() == sorted(NOT_ITS)
+        assert "kube-ipvs0" not in left.netns.tool("ip", "link", "show")
+        assert "KUBE-" not in left.netns.tool("iptables-nft-save")
+        assert left.netns.tool("ipset", "-n", "list").split() == ["foreign"]
+        assert [record.getMessage().removeprefix("took over from another proxy: ") for record in caplog.records] == [
+            "removed 5 IPv4 virtual servers",
+            "removed 1 IPv6 virtual servers",
+            "removed the link kube-ipvs0",
+            "removed 1 IPv4 chains of iptables (nft)",
+            "removed 4 ipsets",
+        ]
+
+    def test_clean_up(self, left: Node) -> None:
+        told = left.netns.tool(sys.executable, "-m", "kproxy", "cleanup").splitlines()
+        assert "4 ipsets removed" in told
+        assert left.servers() == sorted(NOT_ITS)
+        assert left.netns.tool("ipset", "-n", "list").split() == ["foreign"]
+
+    def test_a_set_that_others_use_is_named(self, left: Node) -> None:
+        left.netns.tool(
+            *("iptables-nft", "-A", "FORWARD", "-m", "set", "--match-set", "KUBE-NODE-PORT-TCP", "dst", "-j", "ACCEPT")
+        )
+        with pytest.raises(KernelError, match="rules of somebody else use the ipsets KUBE-NODE-PORT-TCP"):
+            left.netns.run(lambda: list(remove_kube_proxy_sets()))
+        assert left.netns.tool("ipset", "-n", "list").split() == ["KUBE-NODE-PORT-TCP", "foreign"]
 
 
 class TestProbe:

@@ -67,6 +67,32 @@ def test_what_kube_proxy_left_goes_too() -> None:
     assert kernel.tables["nat"]["PREROUTING"] == ["-m addrtype --dst-type LOCAL -j DOCKER"]
 
 
+def test_only_what_kube_proxys_ipvs_mode_has_alone() -> None:
+    """The iptables mode writes over the chains whose names are its own too."""
+    left = """\
+*nat
+:KUBE-SERVICES - [0:0]
+:KUBE-NODE-PORT - [0:0]
+:KUBE-LOAD-BALANCER - [0:0]
+:KUBE-MARK-MASQ - [0:0]
+-A PREROUTING -j KUBE-SERVICES
+-A KUBE-LOAD-BALANCER -j KUBE-MARK-MASQ
+COMMIT
+*filter
+:KUBE-IPVS-FILTER - [0:0]
+-A INPUT -j KUBE-IPVS-FILTER
+COMMIT
+"""
+    kernel = with_foreign(left)
+    made = cleanup(parse_save(kernel.save()), only_ipvs=True)
+    kernel.restore(made.restore.lines)
+    saved = parse_save(kernel.save())
+    assert saved["nat"].user_chains == {"KUBE-SERVICES", "KUBE-MARK-MASQ"}
+    assert saved["nat"].rules["PREROUTING"] == ["-j KUBE-SERVICES"]
+    assert not saved["filter"].user_chains
+    assert not made.in_use
+
+
 def test_a_node_without_any_rules() -> None:
     assert cleanup({}) == Cleanup(Restore(()), {})
     assert run(FakeKernel()) == Cleanup(Restore(()), {})

@@ -1,0 +1,32 @@
+"""The names of kube-proxy's ipsets, as its own `ipset -n list` has them (1.36, both families)."""
+
+from __future__ import annotations
+
+from kproxy.plan.ipvs.kube_proxy import kube_proxy_sets
+from kproxy.state.addresses import Family
+
+IPV4 = """
+KUBE-LOOP-BACK KUBE-CLUSTER-IP KUBE-EXTERNAL-IP KUBE-EXTERNAL-IP-LOCAL KUBE-LOAD-BALANCER KUBE-LOAD-BALANCER-LOCAL
+KUBE-LOAD-BALANCER-FW KUBE-LOAD-BALANCER-SOURCE-CIDR KUBE-LOAD-BALANCER-SOURCE-IP KUBE-NODE-PORT-TCP KUBE-NODE-PORT-UDP
+KUBE-NODE-PORT-LOCAL-TCP KUBE-NODE-PORT-LOCAL-UDP KUBE-NODE-PORT-SCTP-HASH KUBE-NODE-PORT-LOCAL-SCTP-HASH
+KUBE-HEALTH-CHECK-NODE-PORT KUBE-IPVS-IPS
+"""
+IPV6 = """
+KUBE-6-LOOP-BACK KUBE-6-CLUSTER-IP KUBE-6-EXTERNAL-IP KUBE-6-EXTERNAL-IP-LOCAL KUBE-6-LOAD-BALANCER
+KUBE-6-LOAD-BALANCER-LOCAL KUBE-6-LOAD-BALANCER-FW KUBE-6-LOAD-BALANCER-SOURCE-CID KUBE-6-LOAD-BALANCER-SOURCE-IP
+KUBE-6-NODE-PORT-TCP KUBE-6-NODE-PORT-UDP KUBE-6-NODE-PORT-LOCAL-TCP KUBE-6-NODE-PORT-LOCAL-UDP
+KUBE-6-NODE-PORT-SCTP-HASH KUBE-6-NODE-PORT-LOCAL-SCTP-HAS KUBE-6-HEALTH-CHECK-NODE-PORT KUBE-6-IPVS-IPS
+"""
+
+
+def test_all_names() -> None:
+    assert kube_proxy_sets(Family.IPV4).names == set(IPV4.split())
+    assert kube_proxy_sets(Family.IPV6).names == set(IPV6.split())
+
+
+def test_which_of_them_tell_of_virtual_servers() -> None:
+    sets = kube_proxy_sets(Family.IPV6)
+    assert sets.node_ports == {"KUBE-6-NODE-PORT-TCP": "TCP", "KUBE-6-NODE-PORT-UDP": "UDP"}
+    assert sets.servers == {
+        *("KUBE-6-NODE-PORT-SCTP-HASH", "KUBE-6-EXTERNAL-IP", "KUBE-6-EXTERNAL-IP-LOCAL", "KUBE-6-LOAD-BALANCER"),
+    }
