@@ -29,7 +29,7 @@ class Supervisor:
         self.watchdog_s = _watchdog(environ) if path else 0.0
 
     def ready(self, status: str) -> None:
-        """Say that the rules are in the kernel: units ordered after this one may start."""
+        """Say that the service does what it is for: units ordered after this one may start."""
         self._send("READY=1", f"STATUS={status}")
 
     def alive(self) -> None:

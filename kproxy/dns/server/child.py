@@ -23,6 +23,9 @@ END_S: Final = 8.0
 PARENT: Final = "KPROXY_DNS_PARENT"
 """Tells the child whose it is: it ends when that process does, however that came."""
 
+OURS: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+"""What systemd says to the agent alone."""
+
 
 async def keep_running(config: DnsConfig) -> None:
     """Keep the child running until cancelled; then it ends in order."""
@@ -35,7 +38,7 @@ async def keep_running(config: DnsConfig) -> None:
             *argv,
             stdin=asyncio.subprocess.DEVNULL,
             start_new_session=True,
-            env={**os.environ, PARENT: str(os.getpid())},
+            env={name: value for name, value in os.environ.items() if name not in OURS} | {PARENT: str(os.getpid())},
         )
         try:
             code = await process.wait()

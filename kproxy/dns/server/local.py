@@ -7,12 +7,14 @@ of whether connections to them are tracked (`plan/nftables/untracked.py`), and s
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import socket
 from typing import TYPE_CHECKING, Final
 
 from kproxy.dataplane.nftables.writer import commit
+from kproxy.dns.server.selfcheck import what_is_wrong
 from kproxy.errors import FeatureMissing, KernelError
 from kproxy.netlink import route
 from kproxy.netlink.errors import NetlinkRefused
@@ -22,7 +24,7 @@ from kproxy.plan.nftables import untracked
 from kproxy.state.addresses import Family
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from kproxy.health.bind import BindAddress
     from kproxy.plan.nftables.transaction import Transaction
@@ -31,6 +33,9 @@ log = logging.getLogger(__name__)
 
 LINK: Final = "kproxy-dns"
 LOOPBACK: Final = "lo"
+LEAD_S: Final = 2.0
+"""How often it is seen whether queries are answered; the kernel waits for 5 s."""
+LEAD_AGAIN_S: Final = 0.2
 
 
 class LocalAddresses:
@@ -70,6 +75,17 @@ class LocalAddresses:
                 _commit(untracked.withdraw(family))
             except KernelError as error:
                 log.warning("%s; the kernel forgets by itself in %g s", error, untracked.TIMEOUT_MS / 1000)
+
+    async def lead(self, domain: str, not_ready: Callable[[], str], told: Callable[[bool], None]) -> None:
+        """Lead queries to us for as long as they are answered; never ends. `told` hears each time which it is."""
+        while True:
+            why = not_ready() or await what_is_wrong(self.addresses, domain)
+            if why:
+                self.withdraw(why)
+            else:
+                self.serve()
+            told(self.serving)
+            await asyncio.sleep(LEAD_S if self.serving else LEAD_AGAIN_S)
 
     def remove(self) -> None:
         """Remove the table and the addresses, whoever made them; what is not there any more is no error."""

@@ -19,12 +19,13 @@ from kproxy.dns.server.crew import Worker
 from kproxy.dns.server.known import KINDS, Known, open_source
 from kproxy.dns.server.local import LocalAddresses
 from kproxy.dns.server.metrics import DnsMetrics
-from kproxy.dns.server.selfcheck import what_is_wrong
 from kproxy.dns.server.site import start_site
 from kproxy.dns.server.sockets import check, open_sockets, shared, taken
+from kproxy.dns.server.standing import tell
 from kproxy.dns.server.upstreams import Upstreams
 from kproxy.errors import KproxyError
 from kproxy.sources.kubernetes import KubernetesSource
+from kproxy.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -37,9 +38,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOOK_S: Final = 1.0
-LEAD_S: Final = 2.0
-"""How often it is seen whether queries are answered; the kernel waits for 5 s."""
-LEAD_AGAIN_S: Final = 0.2
 SILENT_S: Final = 10.0
 """A worker tells every second what it counted; one that says nothing for so long hangs."""
 
@@ -111,16 +109,20 @@ class DnsService:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
+        supervisor = Supervisor()
         self._upstreams.say()
         working = [loop.create_task(worker.run()) for worker in self._workers]
         tasks = [
             loop.create_task(self._follow()),
             loop.create_task(self._listen()),
             loop.create_task(self._look()),
-            loop.create_task(self._lead()),
+            loop.create_task(tell(supervisor, self.not_ready, self.unhealthy)),
         ]
+        if self._local is not None:
+            lead = self._local.lead(self._config.zone.domain, self.not_ready, self.metrics.leading.set)
+            tasks.append(loop.create_task(lead))
         stop = loop.create_task(self._stopping.wait())
-        # `_listen` ends when it is done; anything else that ends is an error.
+        # `_listen` and `tell` end when they are done; anything else that ends is an error.
         pending: set[asyncio.Task[object]] = {*working, *tasks, stop}
         try:
             while not self._stopping.is_set():
@@ -128,6 +130,7 @@ class DnsService:
                 for task in done:
                     task.result()
         finally:
+            supervisor.stopping()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -196,20 +199,6 @@ class DnsService:
             if self._upstreams.look():
                 for worker in self._workers:
                     worker.tell([encode(UpstreamsMessage(self._upstreams.pairs()))])
-
-    async def _lead(self) -> None:
-        """Lead queries for the addresses that are ours to us, for as long as they are answered."""
-        local = self._local
-        if local is None:
-            return
-        while True:
-            why = self.not_ready() or await what_is_wrong(local.addresses, self._config.zone.domain)
-            if why:
-                local.withdraw(why)
-            else:
-                local.serve()
-            self.metrics.leading.set(local.serving)
-            await asyncio.sleep(LEAD_S if local.serving else LEAD_AGAIN_S)
 
     # The workers
 

@@ -80,6 +80,19 @@ def test_no_query_is_lost_from_one_process_to_the_next() -> None:
         old.stop()
 
 
+def test_the_next_process_takes_over_the_metrics_port_too() -> None:
+    with dns_node() as node:
+        node.manifests.write("db", headless("db", "10.244.1.1"))
+        with node.server():
+            new = node.server()
+            new.start()
+            eventually(lambda: "answering on" in new.said(), "the next one answers, too")
+            assert "9153: Address already in use" in new.said()
+        eventually(lambda: new.get("/ready") == 200, "it is the next one's")
+        assert new.metric("kproxy_dns_data_age_seconds") == 0
+        new.stop()
+
+
 def test_several_workers_share_the_queries() -> None:
     with dns_node() as node:
         node.manifests.write("db", headless("db", "10.244.1.1"))

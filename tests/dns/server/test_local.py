@@ -15,6 +15,7 @@ import dns.query
 import pytest
 
 from tests.agent.one_node import LEAVE_CONNTRACK
+from tests.dns.server.load import Load
 from tests.dns.server.running import DnsProcess, headless
 from tests.dns.server.world import World
 from tests.lab import Agent, Cluster
@@ -138,13 +139,19 @@ def test_nothing_is_lost_when_all_of_it_is_killed_at_once(cluster: Cluster, prox
     assert "kproxy-dns" not in cluster.node.run("nft", "list", "tables")
 
 
-def test_from_one_process_to_the_next_the_address_stays(cluster: Cluster, proxy: Agent) -> None:
+def test_from_one_process_to_the_next_the_address_stays_and_no_query_is_lost(cluster: Cluster, proxy: Agent) -> None:
     first = server(cluster, "--dns-intercept", CLUSTER_DNS)
     with first:
         eventually(lambda: ask(cluster, DB, CLUSTER_DNS) == "10.244.9.1", "it is answered here")
-        second = server(cluster, "--dns-intercept", CLUSTER_DNS, metrics_port=9154)
-        second.start()
-        second.wait_ready()
+        load = Load(cluster.namespaces["a2"], CLUSTER_DNS, DB)
+        with load:
+            load.goes_on()
+            second = server(cluster, "--dns-intercept", CLUSTER_DNS, metrics_port=9154)
+            second.start()
+            second.wait_ready()
+            assert first.stop() == 0
+            load.goes_on()
+    assert (load.lost, set(load.answered)) == ([], {0})
     for _ in range(50):
         assert ask(cluster, DB, CLUSTER_DNS) == "10.244.9.1"
     second.stop()

@@ -1,0 +1,52 @@
+"""What systemd is told, and when."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from contextlib import suppress
+
+from kproxy.dns.server.standing import tell
+from kproxy.supervisor import Supervisor
+
+
+def test_ready_once_and_signs_of_life_while_all_is_well() -> None:
+    name = f"@kproxy-dns-test-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.bind("\0" + name[1:])
+        notify.setblocking(False)
+        why, wrong = "not yet", ""
+
+        async def play() -> list[bytes]:
+            nonlocal why, wrong
+            loop = asyncio.get_running_loop()
+            environ = {"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "30000"}
+            task = loop.create_task(tell(Supervisor(environ), lambda: why, lambda: wrong))
+            await asyncio.sleep(0.2)
+            assert silent(notify)
+            why = ""
+            heard = [await loop.sock_recv(notify, 100) for _ in range(3)]
+            wrong = "a worker says nothing"
+            while not silent(notify):  # what was said before
+                pass
+            await asyncio.sleep(0.1)
+            assert silent(notify)
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+            return heard
+
+        assert asyncio.run(play()) == [b"READY=1\nSTATUS=every name is answered for", b"WATCHDOG=1", b"WATCHDOG=1"]
+
+
+def test_nothing_is_left_to_tell_where_no_watchdog_waits() -> None:
+    asyncio.run(asyncio.wait_for(tell(Supervisor({}), lambda: "", lambda: ""), 5))
+
+
+def silent(notify: socket.socket) -> bool:
+    try:
+        notify.recv(100)
+    except BlockingIOError:
+        return True
+    return False
