@@ -115,6 +115,7 @@ DNS_FLAGS = (
     ),
     Flag("dns-workers", int, 1, "Processes that answer."),
     Flag("dns-metrics-bind-address", str, "127.0.0.1:9153", "IP:PORT of /metrics, /ready and /health; empty: none."),
+    Flag("dns-ready-file", str, "", "A file that is there while every name is answered for, for a probe."),
 )
 
 OWN_FLAGS = (*PROXY_FLAGS, *DNS_FLAGS)

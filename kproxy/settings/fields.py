@@ -131,5 +131,6 @@ KPROXY_FIELDS = (
     Field("dns.intercept", "dns_intercept", Kind.TEXTS),
     Field("dns.workers", "dns_workers", Kind.INTEGER, pointer=True),
     Field("dns.metricsBindAddress", "dns_metrics_bind_address", Kind.TEXT, pointer=True),
+    Field("dns.readyFile", "dns_ready_file", Kind.TEXT),
 )
 """kproxy's own settings: a second document of the same file."""

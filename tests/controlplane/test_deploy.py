@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
+from kproxy.cli.dns import dns as dns_command
+from kproxy.cli.flags import flatten
+from kproxy.dns.server.config import build_dns_config
 from kproxy.settings.document import read_settings
 from tests.controlplane.control_plane import ADMIN_TOKEN
 from tests.docs.commands import commands
@@ -41,6 +44,27 @@ def test_the_daemon_set_and_what_belongs_to_it(control: ControlPlane, kubectl: l
     ]
 
 
+def test_dns_by_itself(control: ControlPlane, kubectl: list[str]) -> None:
+    said = control.namespace.run(*kubectl, *APPLY, "-k", str(DEPLOY / "dns"))
+    assert [line.split()[0] for line in said.splitlines()] == ["daemonset.apps/kproxy-dns"]
+
+
+def test_dns_is_told_what_it_knows() -> None:
+    """Its arguments are right; the two Pods of an upgrade share no port, and a probe sees which of them is ready."""
+    spec = yaml.safe_load((DEPLOY / "dns" / "daemonset.yaml").read_text())["spec"]
+    [container] = spec["template"]["spec"]["containers"]
+    verb, *words = container["args"]
+    values = dns_command.make_context(verb, list(words)).params
+    config = build_dns_config(flatten(values))
+    assert [str(address) for address in config.addresses] == ["169.254.20.10:53", "10.96.0.10:53"]
+    assert spec["updateStrategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+    assert "ports" not in container
+    assert container["startupProbe"]["exec"]["command"] == ["test", "-e", str(config.ready_file)]
+    mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    [volume] = [one for one in spec["template"]["spec"]["volumes"] if one["name"] == mounts["/run/kproxy"]]
+    assert "emptyDir" in volume
+
+
 def test_what_the_prometheus_operator_takes(control: ControlPlane, kubectl: list[str]) -> None:
     """With the Prometheus operator's own resource definitions."""
     definitions = str(peer("monitoring.yaml"))
@@ -52,8 +76,10 @@ def test_what_the_prometheus_operator_takes(control: ControlPlane, kubectl: list
     assert names.pop(0).startswith("configmap/kproxy-dashboard-")
     assert names == [
         "service/kproxy",
+        "service/kproxy-dns",
         "prometheusrule.monitoring.coreos.com/kproxy",
         "servicemonitor.monitoring.coreos.com/kproxy",
+        "servicemonitor.monitoring.coreos.com/kproxy-dns",
     ]
 
 

@@ -18,13 +18,14 @@ from tests.packaging.test_machine import NO_SYSCTLS
 ROOT = PAGE.parents[1]
 CHECKOUT = "in the checkout"
 NETWORK, BOOTED = "on a machine, with the network", "on that machine, booted"
+BOOTED_DNS = f"{BOOTED}, for DNS"
 #: Run by tests/controlplane/test_deploy.py.
 CLUSTER = ("in a cluster", "in a cluster with kubeadm's kube-proxy")
 
 
 def test_every_block_says_where_it_is_run() -> None:
     assert unmarked() == []
-    assert {block.where for block in blocks()} == {CHECKOUT, NETWORK, BOOTED, *CLUSTER}
+    assert {block.where for block in blocks()} == {CHECKOUT, NETWORK, BOOTED, BOOTED_DNS, *CLUSTER}
 
 
 def test_the_configuration_page_is_generated() -> None:
@@ -53,18 +54,20 @@ def test_in_the_checkout(command: str) -> None:
 def test_on_a_machine_with_systemd() -> None:
     """As the page says, from Debian and a checkout to a running service and back to nothing."""
     layers.require()
-    base = layers.debian("bookworm")
-    checkout = layers.copy("pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", to="/src", below=[base])
-    trees = [layers.copy(name, to=f"/src/{name}", below=[base]) for name in ("kproxy", "rules", "systemd", "examples")]
-    below = [base, checkout, *trees]
+    below = [layers.debian("bookworm")]
+    below.append(layers.copy("pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", to="/src", below=below))
+    for name in ("kproxy", "rules", "systemd", "examples"):
+        below.append(layers.copy(name, to=f"/src/{name}", below=below))
     typed = " && ".join(["cd /src", "apt-get update", *commands("install.md", NETWORK)])
     installed = machine.with_systemd([*below, layers.layer("install", typed, below)])
     *start, status, disable, cleanup = commands("install.md", BOOTED)
     sysctls = f"sed -i 's|\"$| {NO_SYSCTLS}\"|' /etc/default/kproxy"
     script = ["cd /src", "ip link set lo up", *start[:2], sysctls, *start[2:], status, disable, cleanup]
+    script += [*commands("install.md", BOOTED_DNS), 'echo "DNS: $(systemctl is-active kproxy-dns@1.service)"']
     ran = machine.boot(installed, "\n".join(["set -eu", *script, "iptables-nft-save -t nat"]), {})
     assert ran.status == 0, ran.output
     assert "Active: active (running)" in ran.output
+    assert "DNS: active" in ran.output
     assert "KUBE-SERVICES" not in ran.output.rpartition("Active: active")[2]
 
 

@@ -35,6 +35,7 @@ class DnsConfig:
     upstreams: tuple[Upstream, ...] = ()
     workers: int = 1
     http_bind_address: str = "127.0.0.1:9153"
+    ready_file: Path | None = None
     manifests: Path | None = None
     kubeconfig: Path | None = None
     master: str = ""
@@ -63,6 +64,7 @@ class DnsConfig:
             "--dns-ignore-empty-service": "true" if self.zone.ignore_empty_service else "",
             "--dns-no-endpoints": "true" if self.zone.no_endpoints else "",
             "--dns-workers": str(self.workers),
+            "--dns-ready-file": str(self.ready_file or ""),
             "--v": str(self.verbosity),
         } | {flag: ",".join(parts) for flag, parts in lists.items()}
         said = [f"{flag}={value}" for flag, value in values.items() if value]
@@ -112,6 +114,7 @@ def build_dns_config(values: Mapping[str, Any]) -> DnsConfig:
         upstreams=tuple(parse_upstream(text, field="--dns-upstream") for text in get("dns_upstream") or ()),
         workers=workers,
         http_bind_address=http_bind,
+        ready_file=Path(str(get("dns_ready_file"))) if get("dns_ready_file") else None,
         manifests=Path(str(get("manifests"))) if get("manifests") else None,
         kubeconfig=Path(str(get("kubeconfig"))) if get("kubeconfig") else None,
         master=get("master", ""),

@@ -21,7 +21,7 @@ from kproxy.dns.server.local import LocalAddresses
 from kproxy.dns.server.metrics import DnsMetrics
 from kproxy.dns.server.site import start_site
 from kproxy.dns.server.sockets import check, open_sockets, shared, taken
-from kproxy.dns.server.standing import tell
+from kproxy.dns.server.standing import Standing
 from kproxy.dns.server.upstreams import Upstreams
 from kproxy.errors import KproxyError
 from kproxy.sources.kubernetes import KubernetesSource
@@ -48,9 +48,9 @@ def run_dns(config: DnsConfig) -> None:
     source = open_source(config)
     check(config.given)
     local = LocalAddresses(config.made) if config.made else None
+    service = DnsService(config, source, local)
     if local is not None:
         local.make()
-    service = DnsService(config, source, local)
     site = start_site(config.http_bind_address, service.metrics, service.not_ready, service.unhealthy)
     try:
         asyncio.run(service.run())
@@ -70,6 +70,7 @@ class DnsService:
         self._source = source
         self._local = local
         self._known = Known(config.zone)
+        self._standing = Standing(Supervisor(), config.ready_file)
         self._synced = asyncio.Event()
         self._stopping = asyncio.Event()
         self._failure: KproxyError | None = None
@@ -109,14 +110,13 @@ class DnsService:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
-        supervisor = Supervisor()
         self._upstreams.say()
         working = [loop.create_task(worker.run()) for worker in self._workers]
         tasks = [
             loop.create_task(self._follow()),
             loop.create_task(self._listen()),
             loop.create_task(self._look()),
-            loop.create_task(tell(supervisor, self.not_ready, self.unhealthy)),
+            loop.create_task(self._standing.tell(self.not_ready, self.unhealthy)),
         ]
         if self._local is not None:
             lead = self._local.lead(self._config.zone.domain, self.not_ready, self.metrics.leading.set)
@@ -130,7 +130,7 @@ class DnsService:
                 for task in done:
                     task.result()
         finally:
-            supervisor.stopping()
+            self._standing.ending()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

@@ -102,6 +102,15 @@ def test_a_directory_that_is_not_there(node: Node) -> None:
     )
 
 
+def test_a_ready_file_that_can_not_be(node: Node) -> None:
+    file = "/proc/version/ready"
+    assert complaint(node, "--dns-ready-file", file) == (
+        1,
+        f"kproxy: --dns-ready-file {file}: not a directory"
+        " - name a file in a directory that is there and may be written to",
+    )
+
+
 def test_a_loop_is_found_at_the_start(node: Node) -> None:
     """Two servers that ask each other. The second one finds out."""
     first = node.server("--dns-bind-address", f"[{ADDRESS6}]:53", upstream=ADDRESS)

@@ -6,9 +6,13 @@ import asyncio
 import os
 import socket
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from kproxy.dns.server.standing import tell
+from kproxy.dns.server.standing import Standing
 from kproxy.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_ready_once_and_signs_of_life_while_all_is_well() -> None:
@@ -22,7 +26,8 @@ def test_ready_once_and_signs_of_life_while_all_is_well() -> None:
             nonlocal why, wrong
             loop = asyncio.get_running_loop()
             environ = {"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "30000"}
-            task = loop.create_task(tell(Supervisor(environ), lambda: why, lambda: wrong))
+            standing = Standing(Supervisor(environ), None)
+            task = loop.create_task(standing.tell(lambda: why, lambda: wrong))
             await asyncio.sleep(0.2)
             assert silent(notify)
             why = ""
@@ -41,7 +46,18 @@ def test_ready_once_and_signs_of_life_while_all_is_well() -> None:
 
 
 def test_nothing_is_left_to_tell_where_no_watchdog_waits() -> None:
-    asyncio.run(asyncio.wait_for(tell(Supervisor({}), lambda: "", lambda: ""), 5))
+    asyncio.run(asyncio.wait_for(Standing(Supervisor({}), None).tell(lambda: "", lambda: ""), 5))
+
+
+def test_the_file_is_there_from_the_first_answer_to_the_end(tmp_path: Path) -> None:
+    file = tmp_path / "ready"
+    file.touch()  # of one that was killed
+    standing = Standing(Supervisor({}), file)
+    assert not file.exists()
+    asyncio.run(asyncio.wait_for(standing.tell(lambda: "", lambda: ""), 5))
+    assert file.exists()
+    standing.ending()
+    assert not file.exists()
 
 
 def silent(notify: socket.socket) -> bool:
