@@ -44,8 +44,7 @@ RINGS = {
     """,
     # Sockets, processes, files, time.
     "shell": """
-        kproxy.config kproxy.config_checks
-        kproxy.config_watch kproxy.memory kproxy.logs kproxy.rulebook kproxy.notices kproxy.supervisor
+        kproxy.config kproxy.config_watch kproxy.memory kproxy.logs kproxy.rulebook kproxy.notices kproxy.supervisor
         kproxy.threads
         kproxy.events.log kproxy.events.sender
         kproxy.kube.client kproxy.kube.connection kproxy.kube.credentials kproxy.kube.kubeconfig
