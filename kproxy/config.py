@@ -29,9 +29,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+TRUE, FALSE = frozenset({"1", "t", "true"}), frozenset({"0", "f", "false"})
+"""How Go writes truth (strconv.ParseBool), in lower case."""
+
 MODES = ("iptables", "nftables", "ipvs")
 GATE_EXTERNAL_IPS = "AllowServiceExternalIPs"
-KUBE_PROXY_MODES = ("iptables", "ipvs", "nftables")
 _INTERFACE = re.compile(r"[^\s/+!\"'\\]+\Z")
 _MAX_INTERFACE = 15
 
@@ -123,7 +125,8 @@ def build_config(values: Mapping[str, Any], names: Mapping[str, str] | None = No
         sync_period_s=take(lambda: settings.seconds(f"{periods}_sync_period", 30.0, positive=True), 0.0),
         min_sync_period_s=take(lambda: settings.min_sync_period(periods), 0.0),
         conntrack=_conntrack(settings, values, take),
-        ipvs=_ipvs(settings, values, take),
+        # As with kube-proxy: what is wrong in the section of another mode harms nobody.
+        ipvs=_ipvs(settings, values, take) if mode == "ipvs" else IpvsConfig(),
         oom_score_adj=take(lambda: settings.number("oom_score_adj", -999, -1000, 1000), 0),
         external_ips_allowed=gates.get(GATE_EXTERNAL_IPS, True),
         ignored_gates=tuple(name for name in gates if name != GATE_EXTERNAL_IPS),
@@ -131,6 +134,9 @@ def build_config(values: Mapping[str, Any], names: Mapping[str, str] | None = No
         config_file=Path(str(get("config"))) if get("config") else None,
         dns=take(lambda: _dns(values, mode), None),
     )
+    take(lambda: settings.seconds("config_sync_period", 900.0, positive=True), 0.0)
+    take(lambda: settings.number("kube_api_burst", 10, 0), 0)
+    take(lambda: settings.number("verbosity", 0, 0), 0)
     problems.raise_them()
     return config
 
@@ -265,8 +271,6 @@ def _counters(value: str) -> str:
 def _mode(mode: str) -> str:
     if mode in ("", *MODES):
         return mode or "iptables"
-    if mode in KUBE_PROXY_MODES:
-        raise ConfigError("--proxy-mode", f"{mode} is not in this version", remedy=f"use {', '.join(MODES)}")
     raise ConfigError("--proxy-mode", f"{mode!r} is unknown", remedy=f"use {', '.join(MODES)}")
 
 
@@ -294,6 +298,8 @@ def _listen(values: Mapping[str, Any], server: str, default_port: int) -> str:
     if not address or port == 0:
         return ""
     bind = parse_bind(address, field=f"--{server}-bind-address", default_port=default_port)
+    if not bind.port and not port:
+        raise ConfigError(f"--{server}-bind-address", f"{address!r} names no port", remedy="it takes 1 to 65535")
     return str(bind if port is None else replace(bind, port=port))
 
 
@@ -346,8 +352,8 @@ def _node_port_addresses(texts: tuple[str, ...], mode: str) -> tuple[str, ...]:
 def _gates(texts: tuple[str, ...]) -> dict[str, bool]:
     gates: dict[str, bool] = {}
     for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or value.lower() not in ("true", "false"):
+        name, _, value = text.partition("=")
+        if value.lower() not in TRUE | FALSE:
             raise ConfigError("--feature-gates", f"{text!r} is not NAME=true or NAME=false", remedy="write it so")
-        gates[name] = value.lower() == "true"
+        gates[name] = value.lower() in TRUE
     return gates

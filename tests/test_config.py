@@ -135,6 +135,7 @@ def test_feature_gates(gates: tuple[str, ...], allowed: bool) -> None:
         {"oom_score_adj": 1000},
         {"nodeport_addresses": ("primary", "localhost", "10.0.0.0/8")},
         {"bind_address": "::"},
+        {"ipvs_exclude_cidrs": ("of another mode",), "ipvs_tcp_timeout": -1.0, "ipvs_scheduler": "nosuch"},
     ],
 )
 def test_edges_that_are_taken(values: dict[str, Any]) -> None:
@@ -146,10 +147,10 @@ def test_edges_that_are_taken(values: dict[str, Any]) -> None:
 REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("--hostname-override", {"hostname_override": "  "}),
     ("--proxy-mode", {"proxy_mode": "IPVS"}),
-    ("--ipvs-scheduler", {"ipvs_scheduler": "nosuch"}),
-    ("--ipvs-exclude-cidrs", {"ipvs_exclude_cidrs": ("10.0.0.1",)}),
+    ("--ipvs-scheduler", {"proxy_mode": "ipvs", "ipvs_scheduler": "nosuch"}),
+    ("--ipvs-exclude-cidrs", {"proxy_mode": "ipvs", "ipvs_exclude_cidrs": ("10.0.0.1",)}),
     ("--ipvs-sync-period", {"proxy_mode": "ipvs", "ipvs_sync_period": 0.0}),
-    ("--ipvs-tcp-timeout", {"ipvs_tcp_timeout": -1.0}),
+    ("--ipvs-tcp-timeout", {"proxy_mode": "ipvs", "ipvs_tcp_timeout": -1.0}),
     ("--proxy-mode", {"proxy_mode": "Iptables"}),
     ("--proxy-mode", {"proxy_mode": "kernelspace"}),
     ("--bind-address", {"bind_address": "node-a"}),
@@ -160,6 +161,10 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("--healthz-bind-address", {"healthz_bind_address": "nonsense"}),
     ("--healthz-bind-address", {"healthz_bind_address": "0.0.0.0:70000"}),
     ("--metrics-bind-address", {"metrics_bind_address": "localhost:10249"}),
+    ("--metrics-bind-address", {"metrics_bind_address": "127.0.0.1:0"}),
+    ("--config-sync-period", {"config_sync_period": 0.0}),
+    ("--kube-api-burst", {"kube_api_burst": -1}),
+    ("--verbosity", {"verbosity": -1}),
     ("--detect-local-mode", {"detect_local_mode": "clustercidr"}),
     ("--detect-local-mode", {"detect_local_mode": "Node"}),
     ("--pod-bridge-interface", {"detect_local_mode": "BridgeInterface"}),

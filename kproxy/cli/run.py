@@ -23,14 +23,23 @@ from kproxy.settings.written import configz, write_settings
 @verbosity_option
 @click.option("--cleanup", type=BOOLEAN, is_flag=False, flag_value="true", help="Do what `kproxy cleanup` does.")
 @click.option("--init-only", type=BOOLEAN, is_flag=False, flag_value="true", help="Set the sysctls and exit.")
-@click.option("--version", "show_version", is_flag=True, help="Print the version and exit.")
+@click.option(
+    "--version",
+    "show_version",
+    type=click.Choice(["true", "false", "raw"]),
+    default="false",
+    is_flag=False,
+    flag_value="true",
+    metavar="[=true|false|raw]",
+    help="Print the version and exit.",
+)
 @config_option
 @click.option("--write-config-to", default="", help="Write the configuration to this file and exit.")
 @flag_options(UNUSED)
 @click.pass_context
 def run(context: click.Context, /, **values: Any) -> None:
     """Follow Services and endpoints, and keep the kernel's rules in step."""
-    if values["show_version"]:
+    if values["show_version"] != "false":
         click.echo(version_text())
         return
     if values["cleanup"]:

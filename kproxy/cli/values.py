@@ -6,10 +6,8 @@ from typing import Any
 
 import click
 
+from kproxy.config import FALSE, TRUE
 from kproxy.settings.durations import parse_duration
-
-_TRUE = {"1", "t", "true"}
-_FALSE = {"0", "f", "false"}
 
 
 class Duration(click.ParamType[Any]):
@@ -38,9 +36,9 @@ class Boolean(click.ParamType[Any]):
         if isinstance(value, bool):
             return value
         text = str(value).lower()
-        if text not in _TRUE | _FALSE:
+        if text not in TRUE | FALSE:
             self.fail(f"{value!r} is neither true nor false", param, ctx)
-        return text in _TRUE
+        return text in TRUE
 
 
 class CommaList(click.ParamType[Any]):
