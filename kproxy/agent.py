@@ -1,4 +1,4 @@
-"""The agent: a source of objects, the state they make, and a loop that syncs. Wiring only."""
+"""The agent's loop: a source of objects, the state they make, and syncs. Wiring only."""
 
 from __future__ import annotations
 
@@ -8,22 +8,14 @@ import gc
 import logging
 import signal
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kproxy import memory
 from kproxy.config_watch import until_changed
-from kproxy.errors import ServerError, SourceError
 from kproxy.events import event
-from kproxy.events.log import EventLog
-from kproxy.health.server import start_healthz_server
-from kproxy.health.shared import ProxierHealth
 from kproxy.metrics.programming import ProgrammingLatency
-from kproxy.metrics.registry import Metrics
-from kproxy.metrics.server import start_metrics_server
-from kproxy.modes import mode
 from kproxy.notices import Notices
-from kproxy.plan.local_traffic import DetectLocalMode
+from kproxy.plan.doubts import doubts
 from kproxy.repairs import Repairs
 from kproxy.schedule import SyncSchedule
 from kproxy.state.cluster import ClusterState
@@ -32,49 +24,22 @@ from kproxy.syncer import Syncer
 from kproxy.threads import in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from kproxy.config import Config
     from kproxy.dataplane.mode import Drift, Proxier
-    from kproxy.health.http import HttpServer
+    from kproxy.events.log import EventLog
+    from kproxy.health.shared import ProxierHealth
+    from kproxy.metrics.registry import Metrics
     from kproxy.sources.base import Source
     from kproxy.sources.changes import ChangeBatch
     from kproxy.state.addresses import Family
+    from kproxy.state.node import NodeInfo
 
 log = logging.getLogger(__name__)
 
 TAKE_OVER_EVERY_S = 10.0
 """How often what still stays of another proxy is looked at."""
-
-LAST_WORD_S = 2.0
-"""For how long the end of the process waits for the Event that says why."""
-
-
-def run_agent(config: Config) -> None:
-    """Run until SIGTERM or SIGINT; the rules stay. Raises `KproxyError` when it can't start."""
-    metrics = Metrics(mode=config.proxy_mode)
-    source, events = _source(config, metrics)
-    if config.dns is not None:
-        from kproxy.dns.server.sockets import check
-
-        check(config.dns.given)
-    _set_oom_score(config.oom_score_adj)
-    proxy_mode = mode(config.proxy_mode)
-    proxiers = proxy_mode.start(config)
-    proxy_mode.connect(proxiers, metrics)
-    health = ProxierHealth(config.sync_period_s)
-    health.expect(proxier.family for proxier in proxiers)
-    servers = _start_servers(config, health, metrics, events)
-    # Until the first sync is done nearly every new object lives on, and looking for garbage would double the time.
-    gc.disable()
-    try:
-        drift = proxy_mode.drift(proxiers)
-        take_over = proxy_mode.take_over(config)
-        asyncio.run(Agent(config, source, proxiers, health, metrics, events, drift=drift, take_over=take_over).run())
-    finally:
-        for server in servers:
-            if server is not None:
-                server.close()
 
 
 class Agent:
@@ -114,6 +79,7 @@ class Agent:
         self._wake = asyncio.Event()
         self._full = False
         self._ready = False
+        self._doubted: tuple[NodeInfo | None, Sequence[str]] = (None, ())
         self._source_problems: Sequence[Exception] = ()
 
     async def run(self) -> None:
@@ -229,7 +195,13 @@ class Agent:
             self._taking_over = asyncio.create_task(self._take_over_all())
         if not gc.isenabled():
             memory.settle()
-        self._notices.tell(self._state, [*self._source_problems, *self._syncer.problems()])
+        self._notices.tell(self._state, [*self._source_problems, *self._syncer.problems()], self._doubts())
+
+    def _doubts(self) -> Sequence[str]:
+        config, node = self._config, self._state.node
+        if node is not self._doubted[0]:
+            self._doubted = node, list(doubts(config.local, config.node_port_addresses, node, self._families))
+        return self._doubted[1]
 
     async def _take_over_all(self) -> None:
         while await in_thread(self._take_over):
@@ -250,52 +222,3 @@ class Agent:
             log.warning("rules were removed by someone else: writing all of them again")
             self._full = True
         self._request()
-
-
-def _start_servers(
-    config: Config, health: ProxierHealth, metrics: Metrics, events: EventLog
-) -> list[HttpServer | None]:
-    """Start the metrics server and the health server; what ends the process is told as an event before that."""
-    bind, mode, hard_fail = config.metrics_bind_address, config.proxy_mode, config.bind_address_hard_fail
-    with _last_word(events, lambda why: event.metrics_server_failed(config.node_name, why)):
-        for_metrics = start_metrics_server(bind, metrics, mode, configz=config.configz, hard_fail=hard_fail)
-    with _last_word(events, lambda why: event.health_server_failed(config.node_name, why)):
-        for_health = start_healthz_server(config.healthz_bind_address, health, metrics, hard_fail=hard_fail)
-    return [for_metrics, for_health]
-
-
-@contextlib.contextmanager
-def _last_word(events: EventLog, made_of: Callable[[str], event.Event]) -> Iterator[None]:
-    try:
-        yield
-    except ServerError as error:
-        events.record(made_of(str(error)))
-        asyncio.run(events.flush(LAST_WORD_S))
-        raise
-
-
-def _source(config: Config, metrics: Metrics) -> tuple[Source, EventLog]:
-    """Return the source and where events go, after a look at it: a mistyped path must not change the node first."""
-    # Each source is imported where it is used: imports are most of what a restart takes.
-    if config.manifests is None:
-        from kproxy.events.sender import EventSender
-        from kproxy.kube.credentials import find_credentials
-        from kproxy.sources.kubernetes import KubernetesSource
-
-        credentials = find_credentials(config.kubeconfig, config.master)
-        pod_cidrs = config.local.mode is DetectLocalMode.NODE_CIDR
-        observe = metrics.observe_api_request
-        source = KubernetesSource(credentials, config.node_name, pod_cidrs=pod_cidrs, observe=observe)
-        return source, EventSender(credentials, config.node_name, observe)
-    if not config.manifests.is_dir():
-        raise SourceError(f"--manifests {config.manifests}: no such directory", remedy="create it, or name another")
-    from kproxy.sources.directory import ManifestDirectory
-
-    return ManifestDirectory(config.manifests), EventLog()
-
-
-def _set_oom_score(score: int) -> None:
-    try:
-        Path("/proc/self/oom_score_adj").write_text(str(score), encoding="ascii")
-    except OSError as error:
-        log.debug("oom_score_adj can't be set to %d: %s", score, error.strerror)

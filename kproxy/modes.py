@@ -36,7 +36,7 @@ class Mode(NamedTuple):
 
 
 def mode(name: str) -> Mode:
-    """Return the mode of that name (one of `kproxy.config.MODES`)."""
+    """Return the mode of that name (one of `kproxy.config_values.MODES`)."""
     return _MODES[name]()
 
 

@@ -1,4 +1,4 @@
-"""What the log says about objects: what is refused and why, what is mended, what goes to DNS. Each once."""
+"""What the log says about objects and settings: what is refused, mended, doubted, what goes to DNS. Each once."""
 
 from __future__ import annotations
 
@@ -25,15 +25,16 @@ class Notices:
         self._problems: dict[str, None] = {}
         self._warnings: dict[str, None] = {}
         self._dns: dict[str, str] = {}
-        self._seen: tuple[int, list[Exception]] = (-1, [])
+        self._seen: tuple[int, list[Exception], list[str]] = (-1, [], [])
         self.told = False
 
-    def tell(self, state: ClusterState, problems: Iterable[Exception]) -> None:
+    def tell(self, state: ClusterState, problems: Iterable[Exception], doubts: Iterable[str] = ()) -> None:
         """Log what changed since the last call, and count the problems there are at present.
 
-        `problems` are those of others, beside the state's. Where there is nothing new it costs next to nothing.
+        `problems` are those of others, beside the state's; `doubts` are about settings. Where there is nothing new it
+        costs next to nothing.
         """
-        seen = (state.remarks, list(problems))
+        seen = (state.remarks, list(problems), list(doubts))
         if seen == self._seen:
             return
         self._seen = seen
@@ -42,7 +43,7 @@ class Notices:
         _lines(logging.ERROR, "refused: %s", [text for text in now if text not in self._problems])
         _lines(logging.INFO, "mended: %s", [text for text in self._problems if text not in now])
         self._problems = now
-        warnings = dict.fromkeys(state.warnings())
+        warnings = dict.fromkeys((*seen[2], *state.warnings()))
         _lines(logging.WARNING, "%s", [text for text in warnings if text not in self._warnings])
         self._warnings = warnings
         dns = dict(state.handed_to_dns())

@@ -44,8 +44,8 @@ RINGS = {
     """,
     # Sockets, processes, files, time.
     "shell": """
-        kproxy.config kproxy.config_watch kproxy.memory kproxy.logs kproxy.rulebook kproxy.notices kproxy.supervisor
-        kproxy.threads
+        kproxy.config kproxy.config_values kproxy.config_watch kproxy.memory kproxy.logs kproxy.rulebook kproxy.notices
+        kproxy.supervisor kproxy.threads
         kproxy.events.log kproxy.events.sender
         kproxy.kube.client kproxy.kube.connection kproxy.kube.credentials kproxy.kube.kubeconfig
         kproxy.kube.login kproxy.kube.plugins
@@ -58,7 +58,10 @@ RINGS = {
         kproxy.dns.server
     """,
     # What a user starts.
-    "wiring": "kproxy.agent kproxy.health_checks kproxy.modes kproxy.repairs kproxy.syncer kproxy.cli kproxy.__main__",
+    "wiring": """
+        kproxy.agent kproxy.health_checks kproxy.modes kproxy.repairs kproxy.start kproxy.syncer kproxy.cli
+        kproxy.__main__
+    """,
 }
 
 #: Packages with modules of several rings: their `__init__` runs with each of them, so it imports nothing.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kproxy.cli.values import COMMA_LIST
-from kproxy.config import excluded_cidrs
+from kproxy.config_values import excluded_cidrs
 from kproxy.dataplane.iptables.binaries import VARIANTS, find_binaries
 from kproxy.dataplane.iptables.leftovers import installed_tools, remove_chains
 from kproxy.dataplane.ipvs.ipsets import remove_kube_proxy_sets

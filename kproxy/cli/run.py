@@ -59,8 +59,8 @@ def run(context: click.Context, /, **values: Any) -> None:
     for gate in config.ignored_gates:
         log.warning("feature gate %s has no effect in kproxy", gate)
     # Late: the agent pulls in every part of the program, which `render` and `version` can do without.
-    from kproxy.agent import run_agent
     from kproxy.modes import mode
+    from kproxy.start import run_agent
 
     if values["init_only"]:
         mode(config.proxy_mode).set_sysctls(config)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from kproxy.config import FALSE, TRUE
+from kproxy.config_values import FALSE, TRUE
 from kproxy.settings.durations import parse_duration
 
 

@@ -15,6 +15,6 @@ def _hands_off(monkeypatch: pytest.MonkeyPatch) -> None:
     for mode in ("iptables", "nftables"):
         monkeypatch.setattr(f"kproxy.dataplane.{mode}.start.start_{mode}", refuse)
         monkeypatch.setattr(f"kproxy.dataplane.{mode}.start.set_sysctls", refuse)
-    monkeypatch.setattr("kproxy.agent._set_oom_score", refuse)
+    monkeypatch.setattr("kproxy.start._set_oom_score", refuse)
     monkeypatch.setattr("kproxy.dataplane.iptables.tool.IptablesTool.restore", refuse)
     monkeypatch.setattr(cleanup, "remove_tables", lambda _: [])

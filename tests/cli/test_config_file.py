@@ -89,7 +89,7 @@ def test_written_out_and_read_again(file: Path, tmp_path: Path) -> None:
 
 def test_run_takes_the_file(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
     ran: list[Config] = []
-    monkeypatch.setattr("kproxy.agent.run_agent", ran.append)
+    monkeypatch.setattr("kproxy.start.run_agent", ran.append)
     assert call("run", f"--config={file}", "--hostname-override=node-a") == 0
     (config,) = ran
     assert (config.node_name, config.conntrack.min, config.config_file) == ("node-a", 5, file)

@@ -165,7 +165,7 @@ def test_a_directory_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> No
 def started(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     """What the agent would be started with."""
     configs: list[Config] = []
-    monkeypatch.setattr("kproxy.agent.run_agent", configs.append)
+    monkeypatch.setattr("kproxy.start.run_agent", configs.append)
     return configs
 
 
@@ -214,7 +214,7 @@ def test_an_error_of_the_kernel_is_one_line(
     def refuse(_: object) -> None:
         raise LockHeld("the xtables lock is held by\nkubelet (pid 1)", remedy="wait")
 
-    monkeypatch.setattr("kproxy.agent.run_agent", refuse)
+    monkeypatch.setattr("kproxy.start.run_agent", refuse)
     code, said = fails(capsys, "run", "--hostname-override=node-a")
     assert code == 1
     assert said.startswith("kproxy: the xtables lock is held by")
