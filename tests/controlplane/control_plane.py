@@ -35,6 +35,8 @@ USERS = f'{ADMIN_TOKEN},admin,1,"system:masters"\n{KUBE_PROXY_TOKEN},system:kube
 SERVICE_CIDRS = ("10.96.0.0/16", "fd00:10:96::/108")
 #: What the serving certificate is for, besides the control plane's own address: itself, and the Service `kubernetes`.
 SERVER_IPS, SERVER_HOSTS = ("127.0.0.1", "10.96.0.1"), ("kubernetes.default.svc",)
+#: No other one takes turns with it, and nobody asks it anything.
+ALONE = ("--leader-elect=false", "--secure-port=0")
 #: The lab's health-check node ports are below the usual range.
 NODE_PORTS = "20000-32767"
 RBAC = Path(__file__).parents[2] / "deploy" / "rbac.yaml"
@@ -54,6 +56,7 @@ def plan_with_control_plane(plan: Plan | None = None) -> Plan:
 class ControlPlane:
     """Use as a context manager: inside, the API server is ready; RuntimeError when it does not come up.
 
+    With `service_accounts` Pods get the tokens of theirs, which must be there; for clusters where Pods really run.
     `authority` signs the server's certificate and those of clients; `directory` is for files that go with the lab.
     `flags` are more arguments for kube-apiserver: with `--feature-gates=WatchList=false` it is as an older server. Over
     an `etcd_program` before 3.4.31 (Debian's), which cannot say how far a watch has come, it refuses streamed lists by
@@ -61,20 +64,27 @@ class ControlPlane:
     """
 
     def __init__(
-        self, namespace: Namespace, address: str, *, flags: Sequence[str] = (), etcd_program: Path | None = None
+        self,
+        namespace: Namespace,
+        address: str,
+        *,
+        flags: Sequence[str] = (),
+        etcd_program: Path | None = None,
+        service_accounts: bool = False,
     ) -> None:
         self.namespace = namespace
         self.address = address
         self.directory = namespace.run_of.directory / f"control-plane-{namespace.role}"
         self._flags = tuple(flags)
         self._etcd = etcd_program
+        self._service_accounts = service_accounts
         self._controllers: Program | None = None
+        self._scheduler: Program | None = None
 
     @classmethod
-    def of(cls, cluster: Cluster, *, flags: Sequence[str] = (), etcd_program: Path | None = None) -> ControlPlane:
-        """On the host that plan_with_control_plane() adds."""
-        address = cluster.address(HOST, "ipv4")
-        return cls(cluster.namespaces[HOST], address, flags=flags, etcd_program=etcd_program)
+    def of(cls, cluster: Cluster, **options: Any) -> ControlPlane:
+        """On the host that plan_with_control_plane() adds; options as for the class."""
+        return cls(cluster.namespaces[HOST], cluster.address(HOST, "ipv4"), **options)
 
     def __enter__(self) -> ControlPlane:
         self.directory.mkdir()
@@ -97,7 +107,7 @@ class ControlPlane:
     def stop(self) -> None:
         """End everything. Nothing is kept, so nothing is ended gracefully."""
         self._admin.close()
-        for program in (self._controllers, self.api_server, self.etcd):
+        for program in (self._scheduler, self._controllers, self.api_server, self.etcd):
             if program:
                 program.kill()
 
@@ -136,9 +146,17 @@ class ControlPlane:
         log = self.directory / "kube-controller-manager.log"
         config = self.kubeconfig("controllers", token=ADMIN_TOKEN)
         wanted = f"--controllers={','.join(names or ('endpointslice-controller',))}"
-        argv: list[str | Path] = [peer("kube-controller-manager"), "--kubeconfig", config, wanted]
-        self._controllers = Program(self.namespace, [*argv, "--leader-elect=false", "--secure-port=0"], log)
+        authority = f"--root-ca-file={self.authority.certificate}"
+        argv: list[str | Path] = [peer("kube-controller-manager"), "--kubeconfig", config, wanted, authority]
+        self._controllers = Program(self.namespace, [*argv, *ALONE], log)
         self._controllers.start()
+
+    def start_scheduler(self) -> None:
+        """Start kube-scheduler, for Pods that are to run on a kubelet."""
+        config = self.kubeconfig("scheduler", token=ADMIN_TOKEN)
+        argv = [peer("kube-scheduler"), "--kubeconfig", config, *ALONE]
+        self._scheduler = Program(self.namespace, argv, self.directory / "kube-scheduler.log")
+        self._scheduler.start()
 
     def compact(self) -> int:
         """Compact etcd at its present revision, which is returned.
@@ -241,7 +259,7 @@ class ControlPlane:
             "--authorization-mode=RBAC",
             "--allow-privileged",
             # No controller makes the default ServiceAccount that Pods would need.
-            "--disable-admission-plugins=ServiceAccount",
+            *([] if self._service_accounts else ["--disable-admission-plugins=ServiceAccount"]),
             "--bind-address=0.0.0.0",
             f"--advertise-address={self.address}",
             f"--secure-port={PORT}",

@@ -13,7 +13,10 @@ import pytest
 
 HERE = Path(__file__).parent
 #: Built from Go modules: coredns/go.mod, etcd/go.mod, kubernetes/go.mod, monitoring/go.mod.
-PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kubectl", "monitoring.yaml", "coredns")
+PROGRAMS = (
+    *("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet"),
+    *("kubectl", "kubeadm", "monitoring.yaml", "coredns"),
+)
 #: From Debian's packages.
 PACKAGED = ("prometheus", "promtool")
 BUILD_TIMEOUT_S = 1800

@@ -83,3 +83,13 @@ def kinds(node: Namespace) -> set[str]:
     if "kube-ipvs0" in node.run("ip", "link", "show"):
         found.add("kube-ipvs0")
     return found | {f"table {name.split()[1]}" for name in tables}
+
+
+def make_bare(node: Namespace) -> None:
+    """Remove the rules of all Service proxies. The table mangle stays: there a kubelet says which iptables it uses."""
+    for family in ("ip", "ip6"):
+        for variant in ("nft", "legacy"):
+            for table in ("nat", "filter"):
+                node.run(f"{family}tables-{variant}-restore", stdin=f"*{table}\nCOMMIT\n")
+        for table in ("kproxy", "kube-proxy"):
+            node.run("nft", "delete", "table", family, table, check=False)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.takeover.handover import change_hands
-from tests.takeover.masters import Master, kproxy, kube_proxy
+from tests.takeover.masters import Master, kproxy, kube_proxy, make_bare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,13 +36,7 @@ CHANGES = [
 @pytest.fixture(autouse=True)
 def _bare_node(cluster: OracleCluster) -> Iterator[None]:
     yield
-    for family in ("ip", "ip6"):
-        for variant in ("nft", "legacy"):
-            for table in ("nat", "filter", "mangle"):
-                flush = f"*{table}\nCOMMIT\n"
-                cluster.node.run(f"{family}tables-{variant}-restore", stdin=flush)
-        for table in ("kproxy", "kube-proxy"):
-            cluster.node.run("nft", "delete", "table", family, table, check=False)
+    make_bare(cluster.node)
     cluster.manifests.clear()
 
 

@@ -1,0 +1,68 @@
+"""One lab whose node under test has a kubelet, with a control plane that rolls DaemonSets out to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.controlplane import ControlPlane, plan_with_control_plane
+from tests.lab import Cluster
+from tests.oracle.api_objects import ApiObjects
+from tests.packaging import layers
+from tests.peers import require
+from tests.rollout.images import images
+from tests.rollout.kubectl import Kubectl
+from tests.rollout.node import Node
+from tests.takeover.gaps import Gaps
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+GAPS = Gaps()
+PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
+
+
+@pytest.fixture
+def gaps() -> Gaps:
+    return GAPS
+
+
+@pytest.fixture(scope="package")
+def cluster() -> Iterator[Cluster]:
+    require(*PROGRAMS, "kubeadm")
+    layers.require()
+    with Cluster(plan_with_control_plane(), ("tcp",)) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="package")
+def control(cluster: Cluster) -> Iterator[ControlPlane]:
+    with ControlPlane.of(cluster, flags=["--authorization-mode=Node"], service_accounts=True) as control:
+        control.start_scheduler()
+        control.start_controllers("daemonset-controller", "root-ca-certificate-publisher-controller")
+        objects = ApiObjects(cluster.manifests.path, control)
+        cluster.manifests = objects
+        yield control
+        objects.close()
+
+
+@pytest.fixture(scope="package")
+def node(cluster: Cluster, control: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    with Node(cluster, control, images(tmp_path_factory.mktemp("kube-proxy"))) as node:
+        yield node
+
+
+@pytest.fixture
+def kubectl(control: ControlPlane, node: Node) -> Kubectl:
+    """An administrator's, with a node that is ready."""
+    made = Kubectl(control, node)
+    made.wait_for_node()
+    return made
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if lines := GAPS.lines():
+        terminalreporter.section("longest time without a new connection while a kubelet replaced the Pod")
+        for line in lines:
+            terminalreporter.line(line)
