@@ -154,7 +154,7 @@ class ControlPlane:
     def start_scheduler(self) -> None:
         """Start kube-scheduler, for Pods that are to run on a kubelet."""
         config = self.kubeconfig("scheduler", token=ADMIN_TOKEN)
-        argv = [peer("kube-scheduler"), "--kubeconfig", config, *ALONE]
+        argv: list[str | Path] = [peer("kube-scheduler"), "--kubeconfig", config, *ALONE]
         self._scheduler = Program(self.namespace, argv, self.directory / "kube-scheduler.log")
         self._scheduler.start()
 

@@ -91,37 +91,6 @@ def test_the_commands_of_the_page(control: ControlPlane, kubectl: list[str]) -> 
         assert "(server dry run)" in control.namespace.run("sh", "-c", words)
 
 
-def test_kubeadm_s_kube_proxy_gets_another_image(control: ControlPlane, kubectl: list[str]) -> None:
-    """A DaemonSet as kubeadm makes it takes the one command of docs/install.md."""
-    (command,) = commands("install.md", "in a cluster with kubeadm's kube-proxy")
-    words = [
-        "/usr/local/bin/kube-proxy",
-        "--config=/var/lib/kube-proxy/config.conf",
-        "--hostname-override=$(NODE_NAME)",
-    ]
-    container = {
-        "name": "kube-proxy",
-        "image": "kube-proxy:v1.36.3",
-        "command": ["/usr/local/bin/" + words[0], *words[1:]],
-    }
-    labels = {"k8s-app": "kube-proxy"}
-    made = {
-        "metadata": {"name": "kube-proxy", "namespace": "kube-system"},
-        "spec": {
-            "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
-        },
-    }
-    with control.api() as api:
-        path = "/apis/apps/v1/namespaces/kube-system/daemonsets"
-        api.post(path, made).checked()
-        control.namespace.run(kubectl[0], kubectl[1], *command.split()[1:])
-        changed = api.get(f"{path}/kube-proxy").checked()["spec"]["template"]["spec"]["containers"][0]
-        api.request("DELETE", f"{path}/kube-proxy")
-    assert changed["image"] == "kproxy:0.1.0"
-    assert changed["command"] == container["command"]
-
-
 def test_an_unknown_field_would_be_noticed(control: ControlPlane, kubectl: list[str], tmp_path: Path) -> None:
     text = (DEPLOY / "daemonset.yaml").read_text().replace("hostNetwork: true", "hostNetwerk: true")
     (tmp_path / "daemonset.yaml").write_text(text)

@@ -19,8 +19,8 @@ ROOT = PAGE.parents[1]
 CHECKOUT = "in the checkout"
 NETWORK, BOOTED = "on a machine, with the network", "on that machine, booted"
 BOOTED_DNS = f"{BOOTED}, for DNS"
-#: Run by tests/controlplane/test_deploy.py.
-CLUSTER = ("in a cluster", "in a cluster with kubeadm's kube-proxy")
+#: Run by tests/rollout, and the first of them by tests/controlplane/test_deploy.py.
+CLUSTER = ("in a cluster", "in that cluster", "in a cluster with kubeadm's kube-proxy", "for each node of that cluster")
 
 
 def test_every_block_says_where_it_is_run() -> None:

@@ -1,1 +1,1 @@
-"""A node with a real containerd and kubelet, on which the DaemonSets of kproxy and of kubeadm's kube-proxy run as Pods."""
+"""A node with a real containerd and kubelet, on which DaemonSets run as Pods: kproxy's, and kubeadm's kube-proxy."""

@@ -44,7 +44,7 @@ setting kernel/keys/root_maxkeys 1000000
 setting kernel/keys/root_maxbytes 25000000
 
 # Control groups: the namespace makes the group that the process is in the root of all.
-if grep -q '^[1-9]' /proc/self/cgroup; then
+if [ ! -e /sys/fs/cgroup/cgroup.procs ]; then
   mount -t tmpfs tmpfs sys/fs/cgroup
   sed -n 's/^[1-9][0-9]*:\([^:]*\):.*/\1/p' /proc/self/cgroup | while read -r controllers; do
     name=${controllers#name=}
@@ -67,6 +67,7 @@ echo '{"cniVersion": "0.3.1", "name": "lab", "type": "none"}' > /etc/cni/net.d/l
 containerd --config /place/containerd.toml > /place/containerd.log 2>&1 &
 until ctr version > /dev/null 2>&1; do kill -0 $!; sleep 0.1; done
 ctr --namespace k8s.io images import /place/images.tar > /place/import.log 2>&1
+rm /place/images.tar
 /programs/kubelet --config=/place/kubelet.yaml --kubeconfig=/place/kubeconfig --hostname-override="$node" \
   --node-ip="$node_ips" > /place/kubelet.log 2>&1 &
 wait $!

@@ -14,23 +14,23 @@ from tests.peers import require
 from tests.rollout.images import images
 from tests.rollout.kubectl import Kubectl
 from tests.rollout.node import Node
+from tests.rollout.scene import Scene
 from tests.takeover.gaps import Gaps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 GAPS = Gaps()
-PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
-
-
-@pytest.fixture
-def gaps() -> Gaps:
-    return GAPS
+PROGRAMS = (
+    *("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"),
+    *("kubelet", "kube-proxy", "kubectl", "kubeadm"),
+)
+CONTROLLERS = ("daemonset-controller", "serviceaccount-controller", "root-ca-certificate-publisher-controller")
 
 
 @pytest.fixture(scope="package")
 def cluster() -> Iterator[Cluster]:
-    require(*PROGRAMS, "kubeadm")
+    require(*PROGRAMS)
     layers.require()
     with Cluster(plan_with_control_plane(), ("tcp",)) as cluster:
         yield cluster
@@ -40,7 +40,7 @@ def cluster() -> Iterator[Cluster]:
 def control(cluster: Cluster) -> Iterator[ControlPlane]:
     with ControlPlane.of(cluster, flags=["--authorization-mode=Node"], service_accounts=True) as control:
         control.start_scheduler()
-        control.start_controllers("daemonset-controller", "root-ca-certificate-publisher-controller")
+        control.start_controllers(*CONTROLLERS)
         objects = ApiObjects(cluster.manifests.path, control)
         cluster.manifests = objects
         yield control
@@ -54,11 +54,13 @@ def node(cluster: Cluster, control: ControlPlane, tmp_path_factory: pytest.TempP
 
 
 @pytest.fixture
-def kubectl(control: ControlPlane, node: Node) -> Kubectl:
-    """An administrator's, with a node that is ready."""
-    made = Kubectl(control, node)
-    made.wait_for_node()
-    return made
+def scene(cluster: Cluster, control: ControlPlane, node: Node) -> Iterator[Scene]:
+    """With a node that is ready, and nothing on it."""
+    kubectl = Kubectl(control, node)
+    kubectl.wait_for_node()
+    scene = Scene(cluster, control, kubectl, GAPS)
+    yield scene
+    scene.clear()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

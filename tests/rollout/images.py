@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: Tags of kproxy's image.
-OLD, NEW = __version__, f"{__version__}-next"
+OLD, NEW, BROKEN = __version__, f"{__version__}-next", f"{__version__}-broken"
 #: As kubeadm names it.
 REGISTRY = "registry.example"
 KUBE_PROXY = f"{REGISTRY}/kube-proxy:v{VERSION}"
@@ -39,5 +39,6 @@ def images(scratch: Path) -> list[Image]:
     return [
         kproxy(OLD, built),
         kproxy(NEW, [*built, newer]),
+        Image(f"kproxy:{BROKEN}", tuple(built), ["/bin/false"]),
         Image(KUBE_PROXY, (*debian_and_tools, scratch), ["/usr/local/bin/kube-proxy"]),
     ]

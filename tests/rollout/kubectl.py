@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 from tests.controlplane.control_plane import ADMIN_TOKEN
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from tests.rollout.node import Node
 
 PODS = "/api/v1/namespaces/kube-system/pods"
-ROLLED_OUT_WITHIN_S, GONE_WITHIN_S = 120.0, 60.0
+COMMAND_WITHIN_S, GONE_WITHIN_S = 180.0, 60.0
 
 
 class Kubectl:
@@ -33,20 +35,15 @@ class Kubectl:
         argv = [str(peer("kubectl")), f"--kubeconfig={self._config}", *words]
         there = ("env", f"--chdir={cwd}") if cwd else ()
         try:
-            return self._control.namespace.run(*there, *argv, stdin=stdin, timeout_s=2 * scaled(ROLLED_OUT_WITHIN_S))
-        except RuntimeError as error:
+            return self._control.namespace.run(*there, *argv, stdin=stdin, timeout_s=scaled(COMMAND_WITHIN_S))
+        except (RuntimeError, subprocess.TimeoutExpired) as error:
             raise RuntimeError(f"{error}\n{self._node.logs()}") from None
 
     def type(self, command: str, cwd: Path | None = None) -> str:
         """Run a whole command of a page."""
-        program, *words = command.split()
+        program, *words = shlex.split(command)
         assert program == "kubectl"
         return self(*words, cwd=cwd)
-
-    def wait_for_roll_out(self, name: str) -> None:
-        """Wait until every Pod of a DaemonSet is of its newest version, and has been ready for its minReadySeconds."""
-        timeout = f"--timeout={scaled(ROLLED_OUT_WITHIN_S):.0f}s"
-        self("-n", "kube-system", "rollout", "status", f"daemonset/{name}", timeout)
 
     def wait_for_node(self) -> None:
         with self._control.api() as api:
@@ -67,6 +64,12 @@ class Kubectl:
         with self._control.api() as api:
             items: list[dict[str, Any]] = api.get(PODS).checked()["items"]
             return items
+
+    def reasons(self) -> list[str]:
+        """Why containers wait."""
+        kinds = ("initContainerStatuses", "containerStatuses")
+        states = [one["state"] for pod in self.pods() for kind in kinds for one in pod["status"].get(kind, [])]
+        return [state["waiting"]["reason"] for state in states if "waiting" in state]
 
     def delete_all(self, *kinds: str) -> None:
         """Delete the objects of these kinds, and wait until no Pod is left."""

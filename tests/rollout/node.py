@@ -1,4 +1,4 @@
-"""The node under test as a machine: containerd and a kubelet in its network namespace, all else in namespaces of their own.
+"""The node under test as a machine: a containerd and a kubelet in its network namespace, the rest in others of its own.
 
 Files, processes, mounts, control groups and settings of the host are left as they are; boot.sh says how.
 """
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 BOOT = Path(__file__).with_name("boot.sh")
 #: On a disk, and on no overlay: containerd stacks overlays on it.
 STATE = Path("/var/tmp")
+SUFFIX = "-kubelet"
 CGROUPS = Path("/sys/fs/cgroup")
 PAUSE = "pause:lab"
 #: What a node has that an image has not.
@@ -63,7 +64,7 @@ class Node:
         self._images = images
         self._namespace = cluster.node
         self._addresses = cluster.hosts[self.name].addresses
-        self._run = f"{cluster.name}-kubelet"
+        self._run = f"{cluster.name}{SUFFIX}"
         self.place = STATE / self._run
         self._process: subprocess.Popen[bytes] | None = None
         cluster.node.run_of.on_close(self.close)
@@ -164,6 +165,7 @@ def _remove(name: str) -> None:
 
 def _sweep() -> None:
     """Remove what machines of dead runs left behind."""
-    for place in [*STATE.glob(f"{PREFIX}*-kubelet"), *(g for h in _hierarchies() for g in h.glob(f"{PREFIX}*-kubelet"))]:
-        if not (RUNS / place.name.removesuffix("-kubelet")).exists():
-            _remove(place.name)
+    left = {path.name for place in (STATE, *_hierarchies()) for path in place.glob(f"{PREFIX}*{SUFFIX}")}
+    for name in left:
+        if not (RUNS / name.removesuffix(SUFFIX)).exists():
+            _remove(name)

@@ -1,23 +1,40 @@
-"""The longest time without a new connection, and what every takeover of a run came to."""
+"""The longest time without a new connection, packets that were sent again, and what every takeover of a run came to."""
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
 from tests.controlplane.traffic import Traffic
 
 if TYPE_CHECKING:
     from tests.controlplane.traffic import Way
-    from tests.lab import Answer
+    from tests.lab import Answer, Namespace
+
+#: Of the network namespace of the thread that reads it.
+NETSTAT = Path("/proc/thread-self/net/netstat")
 
 
 class TimedTraffic(Traffic):
-    """Traffic that remembers when its new connections were answered."""
+    """Traffic that remembers when its new connections were answered, and counts the SYNs that were sent a second time.
+
+    A SYN is sent again when a second has gone by without an answer: it was lost, or this machine was very busy.
+    """
 
     _answered: dict[Way, list[float]]
+    sent_again = 0
+
+    def __enter__(self) -> Self:
+        self._sources = [self._cluster.namespaces[name] for name in {way.source for way in self._ways}]
+        self._before = sum(map(syn_retransmissions, self._sources))
+        return super().__enter__()
+
+    def __exit__(self, *exc: object) -> None:
+        super().__exit__(*exc)
+        self.sent_again = sum(map(syn_retransmissions, self._sources)) - self._before
 
     def longest_gap_s(self) -> float:
         """The longest time between two answered connections of one way."""
@@ -39,8 +56,20 @@ class Gaps:
     def __init__(self) -> None:
         self._lines: list[str] = []
 
-    def add(self, what: str, gap_s: float, connections: int) -> None:
-        self._lines.append(f"{what:<58} {gap_s * 1000:6.0f} ms   {connections:6d} connections, none lost")
+    def add(self, what: str, traffic: TimedTraffic) -> None:
+        """Of traffic that has ended, and in which nothing was lost."""
+        gap = f"{traffic.longest_gap_s() * 1000:6.0f} ms"
+        self._lines.append(
+            f"{what:<58} {gap}   {traffic.connections:5d} connections, none lost, {traffic.sent_again} SYNs sent again"
+        )
 
     def lines(self) -> list[str]:
         return list(self._lines)
+
+
+def syn_retransmissions(namespace: Namespace) -> int:
+    """How many SYNs a host has sent a second time, since it was made."""
+    names, values = (
+        line.split() for line in namespace.call(NETSTAT.read_text).splitlines() if line.startswith("TcpExt:")
+    )
+    return int(values[names.index("TCPSynRetrans")])

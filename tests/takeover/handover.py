@@ -64,7 +64,7 @@ def change_hands(
         eventually(lambda: kinds(cluster.node) == after.rules, only, GONE_S if remains else 1)
     finally:
         second.stop()
-    gaps.add(f"{before.name} -> {after.name}", traffic.longest_gap_s(), traffic.connections)
+    gaps.add(f"{before.name} -> {after.name}", traffic)
 
 
 def objects(cluster: Cluster, *endpoints: str) -> list[Object]:
