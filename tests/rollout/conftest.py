@@ -13,7 +13,7 @@ from tests.packaging import layers
 from tests.peers import require
 from tests.rollout.images import images
 from tests.rollout.kubectl import Kubectl
-from tests.rollout.node import Node
+from tests.rollout.node import Node, require_control_groups
 from tests.rollout.scene import Scene
 from tests.takeover.gaps import Gaps
 
@@ -32,6 +32,7 @@ CONTROLLERS = ("daemonset-controller", "serviceaccount-controller", "root-ca-cer
 def cluster() -> Iterator[Cluster]:
     require(*PROGRAMS)
     layers.require()
+    require_control_groups()
     with Cluster(plan_with_control_plane(), ("tcp",)) as cluster:
         yield cluster
 

@@ -5,7 +5,6 @@ Files, processes, mounts, control groups and settings of the host are left as th
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -13,9 +12,12 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import pytest
+
 from tests.lab.run import PREFIX, RUNS
 from tests.packaging import layers
 from tests.peers import peer
+from tests.rollout import cgroups
 from tests.rollout.oci import Image, write_archive
 
 if TYPE_CHECKING:
@@ -28,7 +30,6 @@ BOOT = Path(__file__).with_name("boot.sh")
 #: On a disk, and on no overlay: containerd stacks overlays on it.
 STATE = Path("/var/tmp")
 SUFFIX = "-kubelet"
-CGROUPS = Path("/sys/fs/cgroup")
 PAUSE = "pause:lab"
 #: What a node has that an image has not.
 TOOLS = "apt-get update && apt-get install -y --no-install-recommends containerd runc iptables mount && apt-get clean"
@@ -55,6 +56,15 @@ KUBELET: dict[str, Any] = {
 }
 
 
+def require_control_groups() -> None:
+    """For fixtures: skip the test where no kubelet can run, and fail it in CI, where everything runs."""
+    reason = cgroups.why_not()
+    if reason and os.environ.get("CI", "") not in ("", "false"):
+        pytest.fail(f"in CI every test runs: {reason}", pytrace=False)
+    if reason:
+        pytest.skip(f"NOT RUN: {reason}")
+
+
 class Node:
     """Use as a context manager: inside, the kubelet runs, and these images are there; more are never pulled."""
 
@@ -78,15 +88,10 @@ class Node:
         pause = Image(PAUSE, (debian,), ("/bin/sleep", "infinity"))
         write_archive([*self._images, pause], self.place / "images.tar")
         self._write_configuration()
-        groups = _make_groups(self._run)
         below = ":".join(str(layer) for layer in reversed(system))
         addresses = ",".join(family[0] for family in self._addresses.values())
         boot = ["sh", str(BOOT), str(self.place), below, str(peer("kubelet").parent), self.name, addresses]
-        # The control groups are the roots of their namespace's; with version 2 no process may stay in the root.
-        argv = [*_joining(groups), "unshare", "--cgroup"]
-        if leaves := [group / "system" for group in groups if (group / "system").exists()]:
-            argv += _joining(leaves)
-        argv += ["unshare", *NAMESPACES, *boot]
+        argv = [*cgroups.entering(cgroups.make(self._run)), "unshare", *NAMESPACES, *boot]
         with (self.place / "boot.log").open("wb") as log:
             self._process = self._namespace.popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         return self
@@ -127,45 +132,15 @@ class Node:
         (self.place / "containerd.toml").write_text(CONTAINERD)
 
 
-def _hierarchies() -> list[Path]:
-    """Where control groups are mounted: at one place (version 2), or at one for each kind of resource."""
-    if (CGROUPS / "cgroup.procs").exists():
-        return [CGROUPS]
-    return [path for path in CGROUPS.iterdir() if (path / "cgroup.procs").exists()]
-
-
-def _make_groups(name: str) -> list[Path]:
-    """Make a control group of that name in every hierarchy."""
-    made = [hierarchy / name for hierarchy in _hierarchies()]
-    for group in made:
-        group.mkdir()
-        if group.parent == CGROUPS:
-            (group / "system").mkdir()
-        for setting in ("cpuset.cpus", "cpuset.mems"):
-            # A new group may use no CPU until it is told.
-            if (group / setting).exists() and (group / "notify_on_release").exists():
-                (group / setting).write_text((group.parent / setting).read_text())
-    return made
-
-
-def _joining(groups: Sequence[Path]) -> list[str]:
-    """The beginning of a command line that is carried out in these control groups."""
-    joins = "; ".join(f"echo $$ > {group}/cgroup.procs" for group in groups)
-    return ["sh", "-ec", f'{joins}; exec "$@"', "sh"]
-
-
 def _remove(name: str) -> None:
     """Remove the files and control groups of a machine that has ended."""
+    cgroups.remove(name)
     shutil.rmtree(STATE / name, ignore_errors=True)
-    for hierarchy in _hierarchies():
-        for directory, _, _ in os.walk(hierarchy / name, topdown=False):
-            with contextlib.suppress(OSError):
-                Path(directory).rmdir()
 
 
 def _sweep() -> None:
     """Remove what machines of dead runs left behind."""
-    left = {path.name for place in (STATE, *_hierarchies()) for path in place.glob(f"{PREFIX}*{SUFFIX}")}
+    left = {path.name for place in (STATE, *cgroups.hierarchies()) for path in place.glob(f"{PREFIX}*{SUFFIX}")}
     for name in left:
         if not (RUNS / name.removesuffix(SUFFIX)).exists():
             _remove(name)

@@ -71,5 +71,5 @@ mode: {mode}
 """
     (scratch / "kubeadm.yaml").write_text(configuration)
     words = ("init", "phase", "addon", "kube-proxy", "--print-manifest", "--config")
-    argv = [peer("kubeadm"), *words, scratch / "kubeadm.yaml"]
+    argv: list[str | Path] = [peer("kubeadm"), *words, scratch / "kubeadm.yaml"]
     return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
