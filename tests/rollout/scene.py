@@ -70,6 +70,7 @@ class Scene:
 
     def clear(self) -> None:
         """No DaemonSet, no Pod, no rule, no Service."""
-        self.kubectl.delete_all("daemonsets", "pods")
+        # No garbage collector runs that would take away what a DaemonSet leaves behind.
+        self.kubectl.delete_all("daemonsets", "controllerrevisions", "pods")
         self.cluster.manifests.clear()
         make_bare(self.cluster.node)
