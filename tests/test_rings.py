@@ -31,8 +31,7 @@ RINGS = {
     "sans-IO": """
         kproxy.events.event kproxy.events.series kproxy.events.outbox
         kproxy.kube.backoff kproxy.kube.holding kproxy.kube.recovery kproxy.kube.reflector kproxy.kube.remedies
-        kproxy.kube.requests
-        kproxy.kube.stream
+        kproxy.kube.position kproxy.kube.requests kproxy.kube.stream kproxy.kube.waits
         kproxy.netlink.errors kproxy.netlink.message kproxy.netlink.nfnetlink kproxy.netlink.exchange
         kproxy.netlink.conntrack kproxy.netlink.route kproxy.netlink.genetlink
         kproxy.netlink.ipvs kproxy.netlink.ipvs_listing kproxy.netlink.ipset
