@@ -65,6 +65,11 @@ class Kubectl:
             items: list[dict[str, Any]] = api.get(PODS).checked()["items"]
             return items
 
+    def images(self, name: str) -> set[str]:
+        """What the Pods of a DaemonSet run."""
+        pods = [pod for pod in self.pods() if pod["metadata"]["generateName"] == f"{name}-"]
+        return {container["image"] for pod in pods for container in pod["spec"]["containers"]}
+
     def reasons(self) -> list[str]:
         """Why containers wait."""
         kinds = ("initContainerStatuses", "containerStatuses")

@@ -118,6 +118,10 @@ class Node:
         texts = {path: path.read_text(errors="replace").splitlines()[-lines:] for path in sorted(found)}
         return "\n".join(f"--- {path.relative_to(self.place)}\n" + "\n".join(text) for path, text in texts.items())
 
+    def said_by(self, daemonset: str) -> str:
+        """What the Pods of a DaemonSet have said."""
+        return "".join(path.read_text() for path in self.place.glob(f"state/log/pods/*_{daemonset}-*/*/*.log"))
+
     def _write_configuration(self) -> None:
         user = f"system:node:{self.name}"
         certificate = self._control.client_certificate("kubelet", user, ["system:nodes"])

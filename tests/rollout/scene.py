@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from tests.controlplane.traffic import Way
+from tests.dns.server.load import Load
 from tests.lab import FAMILIES, POD_CIDRS
 from tests.lab.agent import METRICS_PORT, eventually
 from tests.lab.httpget import get
@@ -24,6 +25,8 @@ RULES = {"iptables": {"iptables-nft"}, "nftables": {"table kproxy"}}
 CLUSTER_CIDR = ",".join(POD_CIDRS[family] for family in FAMILIES)
 #: In a proxy's configuration: the sysctls of conntrack are the machine's, not the lab's.
 LEAVE_CONNTRACK = "conntrack: {maxPerCore: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}"
+#: As deploy/dns/daemonset.yaml has it.
+CLUSTER_DNS = "10.96.0.10"
 SEEN_WITHIN_S = 30.0
 
 
@@ -46,12 +49,24 @@ class Scene:
         traffic.check()
         self._gaps.add(what, traffic)
 
+    def write_service(self, endpoint: str) -> None:
+        """Make the Service, with the endpoint that stays and this one."""
+        self.cluster.manifests.write("switch", objects(self.cluster, STAYS, endpoint))
+
+    def queries(self) -> Load:
+        """A pod that asks the cluster's DNS for the Service all the while."""
+        return Load(self.cluster.namespaces["a1"], CLUSTER_DNS, "switch.lab.svc.cluster.local", rate=500, sockets=100)
+
     def change_endpoints(self, before: str, after: str) -> None:
         """One endpoint leaves and another one comes, and the clients see it: what runs now has the rules in hand."""
-        self.cluster.manifests.write("switch", objects(self.cluster, STAYS, after))
+        self.write_service(after)
         wanted = [{STAYS, after}] * len(self._ways)
         what = f"{after} answers, and {before} no more"
         eventually(lambda: who_answers(self.cluster, self._ways) == wanted, what, SEEN_WITHIN_S)
+
+    def note(self, text: str) -> None:
+        """For the end of the run."""
+        self._gaps.note(text)
 
     def rules(self) -> set[str]:
         return kinds(self.cluster.node)

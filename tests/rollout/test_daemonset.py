@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
+from typing import TYPE_CHECKING
 
+import dns.rcode
 import pytest
 
 from tests.docs.commands import commands
 from tests.lab.agent import eventually
+from tests.rollout.edits import Deploy
 from tests.rollout.images import BROKEN, NEW, OLD
-from tests.rollout.scene import CLUSTER_CIDR, LEAVE_CONNTRACK, MODES, RULES, Scene
+from tests.rollout.scene import MODES, RULES
 from tests.takeover.handover import COMES, LEAVES
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.rollout.scene import Scene
+
 pytestmark = pytest.mark.root
-DEPLOY = Path(__file__).parents[2] / "deploy"
-APPLY, *_ = commands("install.md", "in a cluster")
+APPLY, _, APPLY_DNS = commands("install.md", "in a cluster")
 AGAIN, ROLLED_OUT, BACK = commands("install.md", "in that cluster")
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_newer_version(mode: str, scene: Scene, tmp_path: Path) -> None:
-    deploy = edited(scene, mode, tmp_path)
+    deploy = Deploy(scene, mode, tmp_path)
     scene.kubectl.type(APPLY, deploy.parent)
     scene.kubectl.type(ROLLED_OUT)
     assert (scene.running(), scene.rules()) == (OLD, RULES[mode])
     scene.change_endpoints(COMES, LEAVES)
 
     with scene.traffic() as traffic:
-        edit(deploy / "kustomization.yaml", f"newTag: {OLD}", f"newTag: {NEW}")
+        deploy.name_version(NEW)
         scene.kubectl.type(AGAIN, deploy.parent)
         scene.kubectl.type(ROLLED_OUT)
         assert (scene.running(), scene.rules()) == (NEW, RULES[mode])
@@ -38,13 +43,13 @@ def test_a_newer_version(mode: str, scene: Scene, tmp_path: Path) -> None:
 
 def test_a_version_that_does_not_start(scene: Scene, tmp_path: Path) -> None:
     """Its Pod never becomes ready, the rules stay, and the version before takes over again."""
-    deploy = edited(scene, "nftables", tmp_path)
+    deploy = Deploy(scene, "nftables", tmp_path)
     scene.kubectl.type(APPLY, deploy.parent)
     scene.kubectl.type(ROLLED_OUT)
     scene.change_endpoints(COMES, LEAVES)
 
     with scene.traffic() as traffic:
-        edit(deploy / "kustomization.yaml", f"newTag: {OLD}", f"newTag: {BROKEN}")
+        deploy.name_version(BROKEN)
         scene.kubectl.type(AGAIN, deploy.parent)
         eventually(lambda: "CrashLoopBackOff" in scene.kubectl.reasons(), "the Pod fails again and again", 60)
         assert scene.running() == ""
@@ -55,16 +60,22 @@ def test_a_version_that_does_not_start(scene: Scene, tmp_path: Path) -> None:
     scene.end("kproxy -> a version that fails -> back, nftables", traffic)
 
 
-def edited(scene: Scene, mode: str, scratch: Path) -> Path:
-    """A copy of deploy/ with the address of the API server, the pods' CIDRs and the mode in it."""
-    deploy: Path = shutil.copytree(DEPLOY, scratch / "deploy")
-    edit(deploy / "configmap.yaml", "https://control-plane.example:6443", scene.server)
-    edit(deploy / "configmap.yaml", "clusterCIDR: 10.244.0.0/16", f"clusterCIDR: {CLUSTER_CIDR}")
-    edit(deploy / "configmap.yaml", "mode: iptables", f"mode: {mode}\n    {LEAVE_CONNTRACK}")
-    return deploy
+def test_dns_gets_a_newer_version(scene: Scene, tmp_path: Path) -> None:
+    """deploy/dns: the new Pod answers beside the old one, and no query is lost."""
+    deploy = Deploy(scene, "nftables", tmp_path)
+    rolled_out = ROLLED_OUT.replace("daemonset/kproxy", "daemonset/kproxy-dns")
+    scene.write_service(COMES)
+    scene.kubectl.type(APPLY, deploy.parent)
+    scene.kubectl.type(APPLY_DNS, deploy.parent)
+    scene.kubectl.type(rolled_out)
 
-
-def edit(path: Path, old: str, new: str) -> None:
-    text = path.read_text()
-    assert text.count(old) == 1, f"{old} in {path.name}"
-    path.write_text(text.replace(old, new))
+    with scene.queries() as load:
+        load.goes_on()
+        deploy.name_version(NEW, of="dns")
+        scene.kubectl.type(APPLY_DNS, deploy.parent)
+        scene.kubectl.type(rolled_out)
+        eventually(lambda: scene.kubectl.images("kproxy-dns") == {f"kproxy:{NEW}"}, "the old Pod is gone", 30)
+        load.goes_on()
+    assert (load.lost, set(load.answered)) == ([], {dns.rcode.NOERROR})
+    slowest = f"slowest {load.slowest_s * 1000:.0f} ms"
+    scene.note(f"kproxy-dns -> another version: {load.total} queries, none lost, {slowest}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ from tests.takeover.handover import COMES, LEAVES
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.rollout.node import Node
+
 pytestmark = pytest.mark.root
 KUBE_PROXY_S_RULES = {"iptables": {"iptables-nft"}, "nftables": {"table kube-proxy"}}
 (CHANGE,) = commands("install.md", "in a cluster with kubeadm's kube-proxy")
@@ -24,7 +27,7 @@ KUBE_PROXY_S_RULES = {"iptables": {"iptables-nft"}, "nftables": {"table kube-pro
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_another_image(mode: str, scene: Scene, tmp_path: Path) -> None:
+def test_another_image(mode: str, scene: Scene, node: Node, tmp_path: Path) -> None:
     scene.kubectl("apply", "-f", "-", stdin=manifests(scene, mode, tmp_path))
     wait_for_roll_out(scene)
     scene.change_endpoints(COMES, LEAVES)
@@ -36,6 +39,7 @@ def test_another_image(mode: str, scene: Scene, tmp_path: Path) -> None:
         eventually(lambda: scene.running() == OLD, "kproxy runs", SEEN_WITHIN_S)
         scene.wait_for_rules(RULES[mode])
         scene.change_endpoints(LEAVES, COMES)
+        assert re.findall(r".*\b403\b.*", node.said_by("kube-proxy")) == [], "kube-proxy's rights are enough"
     scene.end(f"kubeadm's kube-proxy -> kproxy, {mode}", traffic)
 
     with scene.traffic() as traffic:

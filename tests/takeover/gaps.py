@@ -63,6 +63,9 @@ class Gaps:
             f"{what:<58} {gap}   {traffic.connections:5d} connections, none lost, {traffic.sent_again} SYNs sent again"
         )
 
+    def note(self, line: str) -> None:
+        self._lines.append(line)
+
     def lines(self) -> list[str]:
         return list(self._lines)
 
