@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
 from tests.packaging import layers, machine
 from tests.packaging.dockerfile import read_dockerfile
@@ -28,8 +29,9 @@ metadata: {name: db-1, namespace: shop, labels: {kubernetes.io/service-name: db}
 addressType: IPv4
 endpoints: [{addresses: [10.244.0.2]}]
 """
+MANIFESTS = "/etc/kproxy/manifests"
 FILES = {
-    "/etc/kproxy/manifests/db.yaml": HEADLESS,
+    f"{MANIFESTS}/db.yaml": HEADLESS,
     "/etc/default/kproxy-dns": (ROOT / "systemd/examples/dns.env").read_text(),
     "/ask.py": r"""
 import socket, struct, sys, time
@@ -60,9 +62,14 @@ print(f"asked {'often' if asked > 500 else asked}, lost {lost}")
 
 
 @pytest.fixture(scope="module")
-def booting() -> list[Path]:
+def image() -> list[Path]:
     layers.require()
-    return machine.with_systemd(build(read_dockerfile((ROOT / "Dockerfile").read_text())))
+    return build(read_dockerfile((ROOT / "Dockerfile").read_text()))
+
+
+@pytest.fixture(scope="module")
+def booting(image: list[Path]) -> list[Path]:
+    return machine.with_systemd(image)
 
 
 def test_one_instance_takes_over_from_another(booting: list[Path]) -> None:
@@ -118,6 +125,38 @@ def test_it_is_valid_and_hardened(booting: list[Path]) -> None:
     assert exposure, ran.output
     print(exposure[0])
     assert float(exposure[1]) <= 1.8
+
+
+def test_two_pods_of_the_daemon_set(image: list[Path]) -> None:
+    """As deploy/dns runs them, but for where the objects are from: what an upgrade does, with a load running."""
+    pod = yaml.safe_load((ROOT / "deploy/dns/daemonset.yaml").read_text())["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    capabilities = ",".join(f"+{name.lower()}" for name in container["securityContext"]["capabilities"]["add"])
+    arguments = " ".join(container["args"]).replace(
+        "--kubeconfig=/etc/kproxy/kubeconfig.conf", f"--manifests={MANIFESTS}"
+    )
+    script = f"""
+pod() {{
+  mkdir -p /run/$1
+  exec setpriv --bounding-set=-all,{capabilities} --inh-caps=-all \
+    /usr/local/bin/kproxy $(echo "{arguments}" | sed s,/run/kproxy,/run/$1,) > /tmp/$1 2>&1
+}}
+pod one & one=$!
+until [ -e /run/one/ready ]; do kill -0 $one || exit 1; sleep 0.1; done
+python3 /ask.py 8 & load=$!
+sleep 1
+pod two & two=$!
+until [ -e /run/two/ready ]; do kill -0 $two || exit 1; sleep 0.1; done
+kill $one; wait $one; echo "the first ended with $?"
+wait $load
+kill $two; wait $two
+ls /run/one /run/two
+cat /tmp/one /tmp/two
+"""
+    ran = machine.run(image, script, FILES)
+    assert ran.status == 0, ran.output
+    assert "the first ended with 0\nasked often, lost 0\n/run/one:\n\n/run/two:\n" in ran.output
+    assert "queries for 169.254.20.10, 10.96.0.10 are answered here" in ran.output
 
 
 def test_a_port_that_is_taken_is_said_in_the_journal(booting: list[Path]) -> None:
