@@ -50,6 +50,7 @@ class Worker:
         self._sockets: list[Open] = []
         self._queue: asyncio.Queue[Iterable[bytes] | Sequence[Open]] = asyncio.Queue()
         self._draining = False
+        self._process: subprocess.Popen[bytes] | None = None
 
     def tell(self, messages: Iterable[bytes]) -> None:
         """Send encoded messages."""
@@ -66,6 +67,11 @@ class Worker:
         """Let it answer what it has, and end."""
         self._draining = True
         self.tell([encode(Drain())])
+
+    def kill(self) -> None:
+        """End it at once, as it hangs. Unless it was to end, another one is started."""
+        if self._process is not None:
+            self._process.kill()
 
     async def run(self) -> None:
         """Keep a process running until it was drained, or this is cancelled (which kills it)."""
@@ -89,6 +95,7 @@ class Worker:
             with theirs:
                 argv = [sys.executable, "-m", "kproxy.dns.server.worker", str(theirs.fileno())]
                 process = subprocess.Popen(argv, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+            self._process = process
             self._queue = asyncio.Queue()
             self.running = True
             self._queue.put_nowait(self._beginning())
@@ -101,6 +108,7 @@ class Worker:
                 self.running = False
                 sending.cancel()
                 await asyncio.gather(sending, return_exceptions=True)
+                self._process = None
                 if not self._draining:
                     process.kill()
                 code = await asyncio.to_thread(_wait, process)

@@ -41,6 +41,9 @@ LOOK_S: Final = 1.0
 SILENT_S: Final = 10.0
 """A worker tells every second what it counted; one that says nothing for so long hangs."""
 
+DRAINED_S: Final = 6.0
+"""Longer than a worker takes to answer what it has (`worker.DRAIN_S`)."""
+
 
 def run_dns(config: DnsConfig) -> None:
     """Run until SIGTERM or SIGINT. Raises `KproxyError` when it can't start, or must not go on (a loop)."""
@@ -96,12 +99,14 @@ class DnsService:
 
     def unhealthy(self) -> str:
         """Return why names are not answered, "" if they are."""
-        now = time.monotonic()
-        silent = [one.number for one in self._workers if now - self._heard_at.get(one.number, now) > SILENT_S]
-        if silent:
-            return f"worker {silent[0]} says nothing"
+        if silent := self._silent():
+            return f"worker {silent[0].number} says nothing"
         dead = [one.number for one in self._workers if not one.running]
         return f"worker {dead[0]} does not run" if dead else ""
+
+    def _silent(self) -> list[Worker]:
+        now = time.monotonic()
+        return [one for one in self._workers if now - self._heard_at.get(one.number, now) > SILENT_S]
 
     # The tasks
 
@@ -148,6 +153,9 @@ class DnsService:
             local.withdraw("this server is ending")
         for worker in self._workers:
             worker.drain()
+        await asyncio.wait(working, timeout=DRAINED_S)
+        for worker in self._workers:
+            worker.kill()
         await asyncio.gather(*working, return_exceptions=True)
         if local is not None:
             local.remove()
@@ -185,13 +193,16 @@ class DnsService:
         log.info("answering on %s", ", ".join(str(address) for address in self._config.addresses))
 
     async def _look(self) -> None:
-        """See now and then whether the upstreams changed, and how old the data is."""
+        """See now and then whether the workers work, whether the upstreams changed, and how old the data is."""
         while True:
             await asyncio.sleep(LOOK_S)
             if orphaned():
                 log.warning("the agent that started this has ended")
                 self._stopping.set()
                 return
+            for worker in self._silent():
+                log.error("DNS worker %d says nothing for %g s: ending it", worker.number, SILENT_S)
+                worker.kill()
             now = time.monotonic()
             if not isinstance(self._source, KubernetesSource) or not self._source.troubles():
                 self._fresh_at = now

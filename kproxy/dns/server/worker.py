@@ -6,6 +6,7 @@ It has no watch and decodes no lists, so nothing keeps it from answering. It end
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import logging
 import os
@@ -58,6 +59,7 @@ BRIEFLY_S: Final = 1.0
 TIDY_S: Final = 60.0
 DRAIN_S: Final = 5.0
 MAX_FDS: Final = 16
+PR_SET_PDEATHSIG: Final = 1
 
 
 class Worker:
@@ -243,6 +245,8 @@ def main(arguments: list[str]) -> None:
     with contextlib.suppress(OSError, ValueError):  # it may be forbidden, and then less must do
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    # One that hangs does not notice that its feeder has ended, and would keep a share of the queries.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     Worker(socket.socket(fileno=int(arguments[0]))).run()
 
 

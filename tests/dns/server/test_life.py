@@ -37,8 +37,8 @@ def test_before_all_is_known_no_name_is_denied() -> None:
         assert server.stop() == 0
 
 
-def wait_for_another(server: DnsProcess, worker: int) -> None:
-    eventually(lambda: server.workers() not in ([], [worker]), "another worker is there")
+def wait_for_another(server: DnsProcess, worker: int, timeout_s: float = 10) -> None:
+    eventually(lambda: server.workers() not in ([], [worker]), "another worker is there", timeout_s)
 
 
 def wait_until_gone(pids: list[int]) -> None:
@@ -58,6 +58,20 @@ def test_a_worker_that_dies_loses_no_query_but_those_it_held() -> None:
         # What a worker has read it takes with it; what waits in the socket is the next one's.
         assert len(load.lost) <= 3 * 64
         assert set(load.answered) <= {0, 2}
+
+
+def test_a_worker_that_hangs_is_replaced() -> None:
+    with dns_node() as node:
+        node.manifests.write("db", headless("db", "10.244.1.1"))
+        with node.server() as server:
+            (worker,) = server.workers()
+            os.kill(worker, signal.SIGSTOP)
+            wait_for_another(server, worker, 30)
+            assert "DNS worker 0 says nothing for 10 s: ending it" in server.said()
+            eventually(lambda: server.get("/ready") == 200, "the next one knows all names")
+            assert node.ips(DB) == ["10.244.1.1"]
+            os.kill(server.workers()[0], signal.SIGSTOP)
+        assert "stopped" in server.said()  # also with one that hangs
 
 
 def test_no_query_is_lost_from_one_process_to_the_next() -> None:
@@ -113,11 +127,14 @@ def test_it_ends_on_sigterm_and_leaves_no_process() -> None:
         assert "stopped" in server.said()
 
 
-def test_workers_end_when_the_service_is_killed() -> None:
+@pytest.mark.parametrize("hanging", [False, True])
+def test_workers_end_when_the_service_is_killed(hanging: bool) -> None:
     with dns_node() as node:
         server = node.server()
         server.start()
         server.wait_ready()
         workers = server.workers()
+        if hanging:
+            os.kill(workers[0], signal.SIGSTOP)
         server.kill()
         wait_until_gone(workers)
