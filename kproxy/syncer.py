@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from kproxy.dataplane import conntrack
 from kproxy.dataplane.address_watch import AddressWatch
-from kproxy.errors import KernelError, ObjectError
+from kproxy.errors import KernelError, ObjectError, one_line
 from kproxy.health_checks import HealthChecks
 from kproxy.logs import fields
 from kproxy.plan.family import FamilyPlan
@@ -18,7 +18,7 @@ from kproxy.plan.node_ports import parse_node_port_addresses
 from kproxy.threads import Calls
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from kproxy.config import Config
     from kproxy.dataplane.mode import Proxier, Synced
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from kproxy.state.cluster import ClusterState
 
 log = logging.getLogger(__name__)
+
+NAMED = 3
+"""So many Services are named in the log, as what a sync was for."""
 
 LAST_SYNC_S = 3.0
 """For how long the end of the process waits for a sync that is under way."""
@@ -120,8 +123,8 @@ class Syncer:
         before, self._addresses = self._addresses, watch.read()
         return self._addresses != before
 
-    def _plan(self, addresses_changed: bool) -> int:
-        """Plan again what changed; return the number of Services."""
+    def _plan(self, addresses_changed: bool) -> set[str]:
+        """Plan again what changed; return the Services."""
         dirty, node_changed = self._state.take_dirty()
         node = self._state.node
         if node_changed:
@@ -141,9 +144,9 @@ class Syncer:
                 proxier.set_service(key, plan.intents.get(key, ()), plan.health_check_node_port(key))
             if changed or node_changed or addresses_changed:
                 self._due.add(proxier.family)
-        return len(dirty)
+        return dirty
 
-    async def _sync_family(self, proxier: Proxier, full: bool, services: int) -> bool:
+    async def _sync_family(self, proxier: Proxier, full: bool, services: Collection[str]) -> bool:
         family, start = proxier.family, time.monotonic()
         full = full or family in self._distrusted
         self._distrusted.discard(family)  # before the sync: what happens during it counts anew
@@ -195,7 +198,7 @@ class Syncer:
         self._health.synced(family, time.monotonic())
         self._metrics.family(family).sync_last_timestamp.set_to_current_time()
 
-    def _succeeded(self, proxier: Proxier, synced: Synced, seconds: float, services: int) -> None:
+    def _succeeded(self, proxier: Proxier, synced: Synced, seconds: float, services: Collection[str]) -> None:
         family = proxier.family
         self._kept(family)
         metrics = self._metrics.family(family)
@@ -212,14 +215,14 @@ class Syncer:
         level = logging.INFO if synced.changed_anything else logging.DEBUG
         log.log(
             level,
-            "%s: %s sync in %.0f ms (%d Services looked at): wrote %s, deleted %d",
+            "%s: %s sync in %.0f ms (%s): wrote %s, deleted %d",
             *(family, "full" if synced.full else "partial", seconds * 1000),
-            *(services, synced.written or "nothing", synced.deleted),
+            *(_names(services), synced.written or "nothing", synced.deleted),
             extra=fields(
                 ip_family=family,
                 kind="full" if synced.full else "partial",
                 seconds=round(seconds, 6),
-                services=services,
+                services=len(services),
                 written=synced.written,
                 deleted=synced.deleted,
             ),
@@ -251,3 +254,8 @@ class Syncer:
         except KernelError as error:
             log.warning("%s: the rules can't be looked at: %s", proxier.family, error)
             return True
+
+
+def _names(services: Collection[str]) -> str:
+    """Name a few Services; count many."""
+    return one_line(", ".join(sorted(services))) if 0 < len(services) <= NAMED else f"{len(services)} Services"

@@ -92,4 +92,5 @@ class _RequestHandler(BaseHTTPRequestHandler):
         return self.server_version
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
-        log.debug("%s: %s", self.client_address, format % args)
+        host, port = self.client_address[:2]
+        log.debug("%s, port %s: %s", host.removeprefix("::ffff:"), port, format % args)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class FakeProxier:
-    """`fail_next` is raised by the next sync. `syncs` and `looks` count what was asked of it."""
+    """`fail_next` is raised by the next sync, `written` is what each says. `syncs` and `looks` count what was asked."""
 
     def __init__(self, family: Family) -> None:
         self.family = family
@@ -24,6 +24,7 @@ class FakeProxier:
         self.unsupported: Mapping[str, str] = {}
         self.fail_next: KernelError | None = None
         self.syncs = self.looks = 0
+        self.written = ""
         self._in_step = False
 
     def configure(self, node: NodeInfo, addresses: tuple[str, ...], service_cidrs: tuple[str, ...] = ()) -> None: ...
@@ -37,7 +38,7 @@ class FakeProxier:
         self._in_step = error is None
         if error is not None:
             raise error
-        return Synced(full, "", 0, {})
+        return Synced(full, self.written, 0, {})
 
     def intact(self) -> bool:
         self.looks += 1

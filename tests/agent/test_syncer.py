@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -185,3 +187,26 @@ def test_a_health_check_tells_of_an_endpoint_when_its_rules_are_there(bench: Ben
     assert get(port).json()["localEndpoints"] == 1
     assert bench.sync()
     assert get(port).json()["localEndpoints"] == 2
+
+
+def test_a_line_for_each_sync_says_what_changed(
+    bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("kproxy"), "propagate", True)
+    bench.v4.written = "2 elements"
+    with caplog.at_level(logging.INFO, "kproxy"):
+        bench.change("a1")
+        assert bench.sync()
+        bench.state.apply([here(service(f"ns1/s{number}", ips=[f"172.30.0.{number}"])) for number in range(1, 6)])
+        assert bench.sync()
+        assert bench.sync()
+    said = [re.sub(r"\d+ ms", "N ms", record.getMessage()) for record in caplog.records]
+    assert said == [
+        "IPv4: full sync in N ms (ns1/ipv4): wrote 2 elements, deleted 0",
+        "IPv4: partial sync in N ms (5 Services): wrote 2 elements, deleted 0",
+    ]
+    fields = [record.__dict__["fields"] for record in caplog.records]
+    assert [(one["kind"], one["services"], one["written"]) for one in fields] == [
+        ("full", 1, "2 elements"),
+        ("partial", 5, "2 elements"),
+    ]
