@@ -200,7 +200,10 @@ class Agent:
     def _doubts(self) -> Sequence[str]:
         config, node = self._config, self._state.node
         if node is not self._doubted[0]:
-            self._doubted = node, list(doubts(config.local, config.node_port_addresses, node, self._families))
+            served = config.localhost_relay or config.proxy_mode == "iptables"
+            addresses = config.node_port_addresses
+            found = doubts(config.local, addresses, node, self._families, loopback_served=served)
+            self._doubted = node, list(found)
         return self._doubted[1]
 
     async def _take_over_all(self) -> None:

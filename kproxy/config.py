@@ -15,6 +15,7 @@ from kproxy.config_values import Checked, Problems
 from kproxy.errors import ConfigError
 from kproxy.plan.ipvs.scheduling import DEFAULT_SCHEDULER
 from kproxy.plan.local_traffic import LocalSettings
+from kproxy.plan.localhost_ports import GATE as GATE_LOCALHOST
 from kproxy.plan.sysctls import ConntrackSettings
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Config:
     ipvs: IpvsConfig = field(default_factory=IpvsConfig)
     oom_score_adj: int = -999
     external_ips_allowed: bool = True
+    localhost_relay: bool = False
     ignored_gates: tuple[str, ...] = ()
     logging_format: str = "text"
     config_file: Path | None = None
@@ -113,7 +115,8 @@ def build_config(values: Mapping[str, Any], names: Mapping[str, str] | None = No
         ipvs=_ipvs(settings, values, take) if mode == "ipvs" else IpvsConfig(),
         oom_score_adj=take(lambda: settings.number("oom_score_adj", -999, -1000, 1000), 0),
         external_ips_allowed=gates.get(GATE_EXTERNAL_IPS, True),
-        ignored_gates=tuple(name for name in gates if name != GATE_EXTERNAL_IPS),
+        localhost_relay=mode == "nftables" and gates.get(GATE_LOCALHOST, False),
+        ignored_gates=tuple(name for name in gates if name not in (GATE_EXTERNAL_IPS, GATE_LOCALHOST)),
         logging_format=take(lambda: value.logging_format(get("logging_format", "text")), ""),
         config_file=Path(str(get("config"))) if get("config") else None,
         dns=take(lambda: _dns(values, mode), None),

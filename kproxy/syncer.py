@@ -12,6 +12,7 @@ from kproxy.dataplane import conntrack
 from kproxy.dataplane.address_watch import AddressWatch
 from kproxy.errors import KernelError, ObjectError, one_line
 from kproxy.health_checks import HealthChecks
+from kproxy.localhost_ports import LocalhostPorts
 from kproxy.logs import fields
 from kproxy.plan.family import FamilyPlan
 from kproxy.plan.node_ports import parse_node_port_addresses
@@ -67,6 +68,7 @@ class Syncer:
         self._distrusted: set[Family] = set()
         self._failing: dict[Family, str] = {}
         self._health_checks = HealthChecks(config, self._plans, health, events)
+        self._localhost_ports = LocalhostPorts(config, self._plans, metrics)
         self._calls = Calls()
 
     def watch(self) -> AddressWatch:
@@ -89,6 +91,7 @@ class Syncer:
         outcomes = await asyncio.gather(*(self._sync_family(proxier, full, keys) for proxier in self._proxiers))
         in_step = [proxier.family for proxier, succeeded in zip(self._proxiers, outcomes, strict=True) if succeeded]
         self._health_checks.serve(in_step, self._plans, self._state.node, self._addresses)
+        self._localhost_ports.serve(in_step)
         for family in in_step:
             await self._clean_conntrack(family)
         return all(outcomes)
@@ -106,8 +109,9 @@ class Syncer:
         return await self._calls.ended(LAST_SYNC_S)
 
     def close(self) -> None:
-        """Stop serving health checks and watching addresses; the rules stay."""
+        """Stop serving ports and watching addresses; the rules stay."""
         self._health_checks.close()
+        self._localhost_ports.close()
         if self._watch is not None:
             self._watch.close()
 
@@ -141,7 +145,9 @@ class Syncer:
             # What the kernel refused is tried again whenever something about it changes.
             changed = planned.services + [key for key in dirty if key in proxier.refused]
             for key in changed:
-                proxier.set_service(key, plan.intents.get(key, ()), plan.health_check_node_port(key))
+                intents = plan.intents.get(key, ())
+                proxier.set_service(key, intents, plan.health_check_node_port(key))
+                self._localhost_ports.set_service(proxier.family, key, intents)
             if changed or node_changed or addresses_changed:
                 self._due.add(proxier.family)
         return dirty

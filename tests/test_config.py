@@ -125,6 +125,14 @@ def test_feature_gates(gates: tuple[str, ...], allowed: bool) -> None:
     assert build(feature_gates=gates).external_ips_allowed is allowed
 
 
+@pytest.mark.parametrize(("mode", "relayed"), [("nftables", True), ("iptables", False), ("ipvs", False)])
+def test_node_ports_on_localhost_are_relayed_in_nftables_mode(mode: str, relayed: bool) -> None:
+    gate = "KubeProxyNFTablesLocalhostNodePorts"
+    config = build(proxy_mode=mode, feature_gates=(f"{gate}=true",))
+    assert (config.localhost_relay, config.ignored_gates) == (relayed, ())
+    assert not build(proxy_mode=mode).localhost_relay
+
+
 @pytest.mark.parametrize(
     "values",
     [

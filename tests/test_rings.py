@@ -58,8 +58,8 @@ RINGS = {
     """,
     # What a user starts.
     "wiring": """
-        kproxy.agent kproxy.health_checks kproxy.modes kproxy.repairs kproxy.start kproxy.syncer kproxy.cli
-        kproxy.__main__
+        kproxy.agent kproxy.health_checks kproxy.localhost_ports kproxy.modes kproxy.repairs kproxy.start
+        kproxy.syncer kproxy.cli kproxy.__main__
     """,
 }
 

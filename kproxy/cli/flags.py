@@ -170,7 +170,13 @@ SETTINGS = (
     Flag("conntrack-udp-timeout-stream", DURATION, 0.0, "Timeout of answered UDP flows; 0 leaves it alone."),
     Flag("oom-score-adj", int, -999, "The process's oom_score_adj, -1000 to 1000."),
     Flag("logging-format", str, "text", "text, or json: an object a line."),
-    Flag("feature-gates", COMMA_LIST, (), "Gates as NAME=true or NAME=false.", multiple=True),
+    Flag(
+        "feature-gates",
+        COMMA_LIST,
+        (),
+        "NAME=true or NAME=false; AllowServiceExternalIPs and KubeProxyNFTablesLocalhostNodePorts have an effect.",
+        multiple=True,
+    ),
 )
 
 _ONE_WATCH = "kproxy makes one watch per resource and hardly another request"

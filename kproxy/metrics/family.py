@@ -39,6 +39,9 @@ class FamilyMetrics:
     nftables_sync_failures: Counter
     nftables_cleanup_failures: Counter
     """Chains that nobody uses any more and that could not be deleted at once."""
+    localhost_listeners: Gauge
+    """Node ports that are relayed on localhost (nftables mode)."""
+    localhost_listener_failures: Counter
     foreign_changes: Counter
     """What other programs did to our rules."""
     conntrack_sync_duration: Histogram

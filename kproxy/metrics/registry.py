@@ -201,6 +201,16 @@ class Metrics:
             FAMILY,
             registry=shown,
         )
+        localhost = "kubeproxy_nftables_localhost_nodeport"
+        self._localhost_listeners = Gauge(
+            f"{localhost}_listeners", "Node ports that are relayed on localhost", FAMILY, registry=shown
+        )
+        self._localhost_failures = Counter(
+            f"{localhost}_listener_creation_failures_total",
+            "Node ports on localhost that could not be listened on",
+            FAMILY,
+            registry=shown,
+        )
 
     def _shown_in(self, *modes: str) -> CollectorRegistry | None:
         """Return the registry for metrics of some modes: in another they are counted all the same, and not shown."""
@@ -221,6 +231,8 @@ class Metrics:
             iptables_partial_restore_failures=self._partial_restore_failures.labels(family),
             nftables_sync_failures=self._nftables_failures.labels(family),
             nftables_cleanup_failures=self._nftables_cleanup_failures.labels(family),
+            localhost_listeners=self._localhost_listeners.labels(family),
+            localhost_listener_failures=self._localhost_failures.labels(family),
             foreign_changes=self._foreign_changes.labels(family),
             conntrack_sync_duration=self._conntrack_duration.labels(family),
             conntrack_deleted_entries=self._conntrack_deleted.labels(family),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kproxy.plan.local_traffic import DetectLocalMode, LocalSettings, local_traffic
+from kproxy.plan.localhost_ports import GATE, names_loopback
 from kproxy.plan.node_ports import parse_node_port_addresses
 
 if TYPE_CHECKING:
@@ -20,9 +21,19 @@ _NO_PODS = "traffic from outside the cluster to a clusterIP is not masqueraded, 
 
 
 def doubts(
-    local: LocalSettings, node_port_addresses: Sequence[str], node: NodeInfo, families: Iterable[Family]
+    local: LocalSettings,
+    node_port_addresses: Sequence[str],
+    node: NodeInfo,
+    families: Iterable[Family],
+    *,
+    loopback_served: bool = True,
 ) -> Iterator[str]:
-    """Yield a line for each doubt, about those of the `families` served that the node has an address of."""
+    """Yield a line for each doubt, about those of the `families` served that the node has an address of.
+
+    `loopback_served`: node ports on localhost are, where they are asked for.
+    """
+    if not loopback_served and names_loopback(node_port_addresses):
+        yield f"node ports are not served on localhost: that takes --feature-gates {GATE}=true and nftables mode"
     used = [family for family in families if node.ips[family] not in ("127.0.0.1", "::1")]
     everywhere = parse_node_port_addresses(node_port_addresses, node.ips).warnings
     yield from (everywhere[family] for family in used if family in everywhere)

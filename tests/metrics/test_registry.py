@@ -139,6 +139,8 @@ def test_a_mode_shows_its_own_metrics() -> None:
     assert found["kubeproxy_sync_proxy_rules_nftables_sync_failures_total"] == "counter"
     assert found["kubeproxy_sync_proxy_rules_nftables_cleanup_failures_total"] == "counter"
     assert value(metrics, "kubeproxy_sync_proxy_rules_nftables_sync_failures_total", ip_family="IPv4") == 1
+    assert found["kubeproxy_nftables_localhost_nodeport_listeners"] == "gauge"
+    assert found["kubeproxy_nftables_localhost_nodeport_listener_creation_failures_total"] == "counter"
 
 
 def test_ipvs_mode_has_one_of_the_iptables_metrics_as_kube_proxy_s() -> None:

@@ -65,3 +65,12 @@ def test_a_family_that_is_not_served_is_not_doubted() -> None:
 
 def test_a_node_that_is_not_known_is_not_doubted() -> None:
     assert list(doubts(cluster(), ("192.0.2.0/24",), node(), FAMILIES)) == []
+
+
+@pytest.mark.parametrize(("addresses", "doubted"), [(("localhost",), True), (("all",), False), (("::1/128",), True)])
+def test_node_ports_on_localhost_that_nobody_serves(addresses: tuple[str, ...], doubted: bool) -> None:
+    said = list(doubts(BRIDGE, addresses, node(), FAMILIES, loopback_served=False))
+    assert bool(said) is doubted
+    assert list(doubts(BRIDGE, addresses, node(), FAMILIES)) == []
+    if doubted:
+        assert "--feature-gates KubeProxyNFTablesLocalhostNodePorts=true" in said[0]
