@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 import subprocess
 from typing import TYPE_CHECKING, Any
@@ -78,6 +77,5 @@ class Kubectl:
 
     def delete_all(self, *kinds: str) -> None:
         """Delete the objects of these kinds, and wait until no Pod is left."""
-        with contextlib.suppress(RuntimeError):
-            self("-n", "kube-system", "delete", ",".join(kinds), "--all", "--wait=false")
+        self("-n", "kube-system", "delete", ",".join(kinds), "--all", "--wait=false", "--ignore-not-found")
         eventually(lambda: not self.pods(), "the Pods are gone", GONE_WITHIN_S, pause_s=0.2)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.root
 KUBE_PROXY_S_RULES = {"iptables": {"iptables-nft"}, "nftables": {"table kube-proxy"}}
+#: kubeadm itself leaves the field empty, which is iptables mode.
+FIELD = {"iptables": '""', "nftables": "nftables"}
 (CHANGE,) = commands("install.md", "in a cluster with kubeadm's kube-proxy")
 (REMOVE,) = commands("install.md", "for each node of that cluster")
 
@@ -70,7 +72,7 @@ networking: {{podSubnet: "{CLUSTER_CIDR}"}}
 ---
 apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
-mode: {mode}
+mode: {FIELD[mode]}
 {LEAVE_CONNTRACK}
 """
     (scratch / "kubeadm.yaml").write_text(configuration)
