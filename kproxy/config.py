@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from kproxy import config_values as value
 from kproxy.config_values import Checked, Problems
 from kproxy.errors import ConfigError
+from kproxy.logs import logging_format
 from kproxy.plan.ipvs.scheduling import DEFAULT_SCHEDULER
 from kproxy.plan.local_traffic import LocalSettings
 from kproxy.plan.localhost_ports import GATE as GATE_LOCALHOST
@@ -117,7 +118,7 @@ def build_config(values: Mapping[str, Any], names: Mapping[str, str] | None = No
         external_ips_allowed=gates.get(GATE_EXTERNAL_IPS, True),
         localhost_relay=mode == "nftables" and gates.get(GATE_LOCALHOST, False),
         ignored_gates=tuple(name for name in gates if name not in (GATE_EXTERNAL_IPS, GATE_LOCALHOST)),
-        logging_format=take(lambda: value.logging_format(get("logging_format", "text")), ""),
+        logging_format=take(lambda: logging_format(get("logging_format", "text")), ""),
         config_file=Path(str(get("config"))) if get("config") else None,
         dns=take(lambda: _dns(values, mode), None),
     )

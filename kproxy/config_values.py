@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from kproxy.errors import ConfigError, ConfigErrors
 from kproxy.health.bind import parse_bind
-from kproxy.logs import FORMATS
 from kproxy.plan.ipvs.scheduling import DEFAULT_SCHEDULER
 from kproxy.plan.local_traffic import DetectLocalMode, LocalSettings
 from kproxy.plan.node_ports import PRIMARY, parse_node_port_addresses
@@ -134,13 +133,6 @@ def proxy_mode(mode: str) -> str:
     if mode in ("", *MODES):
         return mode or "iptables"
     raise ConfigError("--proxy-mode", f"{mode!r} is unknown", remedy=f"use {', '.join(MODES)}")
-
-
-def logging_format(form: str) -> str:
-    """Return --logging-format."""
-    if form not in FORMATS:
-        raise ConfigError("--logging-format", f"{form!r} is unknown", remedy=f"use {' or '.join(FORMATS)}")
-    return form
 
 
 def bind_address(text: str) -> str:

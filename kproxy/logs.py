@@ -7,6 +7,8 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
+from kproxy.errors import ConfigError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -14,6 +16,13 @@ DEBUG_FROM = 4
 """klog's level of what is only of interest when something goes wrong."""
 
 FORMATS = ("text", "json")
+
+
+def logging_format(form: str) -> str:
+    """Return --logging-format. Raises `ConfigError`."""
+    if form not in FORMATS:
+        raise ConfigError("--logging-format", f"{form!r} is unknown", remedy=f"use {' or '.join(FORMATS)}")
+    return form
 
 
 def fields(**values: Any) -> Mapping[str, Any]:

@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
-from kproxy.cli.flags import DNS_FLAGS, SOURCE_FLAGS, flag_options, flatten, verbosity_option
+from kproxy.cli.flags import DNS_FLAGS, LOGGING_FORMAT, SOURCE_FLAGS, flag_options, flatten, verbosity_option
 from kproxy.logs import set_up_logging
 
 
 @click.command()
-@flag_options(SOURCE_FLAGS, DNS_FLAGS)
+@flag_options(SOURCE_FLAGS, DNS_FLAGS, (LOGGING_FORMAT,))
 @verbosity_option
 def dns(**values: Any) -> None:
     """Answer for the cluster's names, and forward all others."""
@@ -19,5 +19,6 @@ def dns(**values: Any) -> None:
     from kproxy.dns.server.config import build_dns_config
     from kproxy.dns.server.service import run_dns
 
-    set_up_logging(values["verbosity"])
-    run_dns(build_dns_config(flatten(values)))
+    config = build_dns_config(flatten(values))
+    set_up_logging(config.verbosity, config.logging_format)
+    run_dns(config)

@@ -57,6 +57,8 @@ SOURCE_FLAGS = (
 )
 """Where `kproxy dns` learns of the cluster; they mean what they mean to `kproxy run`."""
 
+LOGGING_FORMAT = Flag("logging-format", str, "text", "text, or json: an object a line.")
+
 DNS_FLAGS = (
     Flag(
         "dns-bind-address",
@@ -169,7 +171,7 @@ SETTINGS = (
     Flag("conntrack-udp-timeout", DURATION, 0.0, "Timeout of unanswered UDP flows; 0 leaves it alone."),
     Flag("conntrack-udp-timeout-stream", DURATION, 0.0, "Timeout of answered UDP flows; 0 leaves it alone."),
     Flag("oom-score-adj", int, -999, "The process's oom_score_adj, -1000 to 1000."),
-    Flag("logging-format", str, "text", "text, or json: an object a line."),
+    LOGGING_FORMAT,
     Flag(
         "feature-gates",
         COMMA_LIST,

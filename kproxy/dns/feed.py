@@ -44,6 +44,7 @@ class Setup(Message, frozen=True):
     upstreams: list[tuple[str, int]]
     recursion: bool = True
     verbosity: int = 0
+    logging_format: str = "text"
 
 
 class Listen(Message, frozen=True):

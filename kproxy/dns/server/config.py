@@ -11,6 +11,7 @@ from kproxy.dns.resolv_conf import MOST, parse_upstream
 from kproxy.dns.zone_config import ZoneConfig
 from kproxy.errors import ConfigError
 from kproxy.health.bind import BindAddress, parse_bind
+from kproxy.logs import logging_format
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,6 +41,7 @@ class DnsConfig:
     kubeconfig: Path | None = None
     master: str = ""
     verbosity: int = 0
+    logging_format: str = "text"
 
     def arguments(self) -> list[str]:
         """Return the command line of `kproxy dns` that says the same."""
@@ -66,6 +68,7 @@ class DnsConfig:
             "--dns-workers": str(self.workers),
             "--dns-ready-file": str(self.ready_file or ""),
             "--v": str(self.verbosity),
+            "--logging-format": self.logging_format,
         } | {flag: ",".join(parts) for flag, parts in lists.items()}
         said = [f"{flag}={value}" for flag, value in values.items() if value]
         return [*said, f"--dns-metrics-bind-address={self.http_bind_address}"]
@@ -119,6 +122,7 @@ def build_dns_config(values: Mapping[str, Any]) -> DnsConfig:
         kubeconfig=Path(str(get("kubeconfig"))) if get("kubeconfig") else None,
         master=get("master", ""),
         verbosity=int(get("verbosity", 0)),
+        logging_format=logging_format(get("logging_format", "text")),
     )
     for upstream in config.upstreams:
         if config.is_own(upstream):

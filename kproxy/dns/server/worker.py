@@ -51,7 +51,7 @@ from kproxy.logs import set_up_logging
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("kproxy.dns.server.worker")  # its __name__ is __main__
 
 REPORT_S: Final = 1.0
 BRIEFLY_S: Final = 1.0
@@ -127,7 +127,7 @@ class Worker:
                 self._drain()
 
     def _set_up(self, setup: Setup) -> None:
-        set_up_logging(setup.verbosity)
+        set_up_logging(setup.verbosity, setup.logging_format)
         self._recursion = setup.recursion
         self._zone = Zone(ZoneConfig(**{name: _tuple(value) for name, value in setup.zone.items()}))  # type: ignore[arg-type]
         self._cache = OutsideCache()

@@ -55,6 +55,8 @@ def test_the_command_line_of_the_child_says_the_same() -> None:
         "dns_reverse": ("10.244.0.0/16",),
         "dns_ttl": 0,
         "dns_workers": 2,
+        "dns_ready_file": "/run/kproxy/ready",
+        "logging_format": "json",
         "dns_metrics_bind_address": "",
         "cluster_domain": "example.cluster",
         "kubeconfig": "/k",

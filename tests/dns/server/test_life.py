@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -58,6 +59,22 @@ def test_a_worker_that_dies_loses_no_query_but_those_it_held() -> None:
         # What a worker has read it takes with it; what waits in the socket is the next one's.
         assert len(load.lost) <= 3 * 64
         assert set(load.answered) <= {0, 2}
+
+
+def test_a_server_outside_that_is_silent_is_named() -> None:
+    with dns_node() as node, node.server(upstream=WORLD) as server:
+        line = f"WARNING {WORLD}:53 does not answer for names outside the cluster"
+        eventually(lambda: bool(node.rcode("www.example")) and line in server.said(), "it is named")
+        with World(node.namespace, WORLD):
+            eventually(lambda: node.ips("other.example") == ["192.0.2.80"], "it is asked again", 30)
+            eventually(lambda: f"INFO    {WORLD}:53 answers again" in server.said(), "it is said that it answers")
+
+
+def test_logs_are_objects_where_that_is_wished() -> None:
+    with dns_node() as node, node.server("--logging-format", "json", "-v", "4", upstream=WORLD) as server:
+        eventually(lambda: bool(node.rcode("www.example")) and "does not answer" in server.said(), "it is named")
+        callers = {json.loads(line)["caller"].partition(":")[0] for line in server.said().splitlines()}
+        assert {"kproxy.dns.server.service", "kproxy.dns.server.worker"} <= callers
 
 
 def test_a_worker_that_hangs_is_replaced() -> None:
