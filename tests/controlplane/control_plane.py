@@ -13,10 +13,10 @@ import yaml
 from tests.controlplane import etcd, kubeconfig, pki, tokens
 from tests.controlplane.faults import FaultProxy
 from tests.controlplane.https import Api
-from tests.controlplane.process import Program
 from tests.controlplane.typed import typed_client
 from tests.lab.addresses import Host, Plan, on_underlay, small_cluster
 from tests.lab.agent import eventually
+from tests.lab.program import Program
 from tests.peers import peer
 
 if TYPE_CHECKING:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import http.client
 import itertools
 import re
-import signal
-import subprocess
 import time
 from typing import TYPE_CHECKING
 
 from tests.lab.httpget import Response, get
+from tests.lab.program import Program
 from tests.lab.run import scaled
 
 if TYPE_CHECKING:
@@ -35,11 +34,8 @@ def eventually(condition: Callable[[], bool], what: str, timeout_s: float = 10.0
         time.sleep(pause_s)
 
 
-class Agent:
-    """One process of the program under test. `argv` is its whole command line; it runs in the node's namespace.
-
-    Its standard error and output go to `log`. It can be started again after it has ended, as a service manager would.
-    """
+class Agent(Program):
+    """One process of the program under test. `argv` is its whole command line; it runs in the node's namespace."""
 
     def __init__(
         self,
@@ -48,13 +44,10 @@ class Agent:
         families: Sequence[Family],
         env: Mapping[str, str] | None = None,
     ) -> None:
+        log = node.run_of.directory / f"agent-{next(_number)}.log"
+        super().__init__(node, argv, log, {**node.run_of.env, **(env or {})})
         self.node = node
-        self.argv = list(argv)
         self._families = families
-        self.env = {**node.run_of.env, **(env or {})}
-        self.log = node.run_of.directory / f"agent-{next(_number)}.log"
-        self._process: subprocess.Popen[bytes] | None = None
-        node.run_of.on_close(self.kill)
 
     def __enter__(self) -> Agent:
         self.start()
@@ -63,55 +56,12 @@ class Agent:
     def __exit__(self, *exc: object) -> None:
         self.stop()
 
-    def start(self) -> None:
-        with self.log.open("ab") as log:
-            self._process = self.node.popen(
-                self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=self.env
-            )
-
-    @property
-    def running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
-
-    @property
-    def pid(self) -> int:
-        assert self._process
-        return self._process.pid
-
     def wait_ready(self, timeout_s: float = 30.0) -> None:
         """Wait for the first sync of every family. RuntimeError with the end of the log when it does not come."""
         try:
             eventually(self._is_ready, "the agent is ready", timeout_s)
         except TimeoutError as error:
             raise RuntimeError(f"{error}\n{self.log_tail()}") from None
-
-    def stop(self, timeout_s: float = 10.0) -> int:
-        """End it with SIGTERM and wait; returns the exit code. One that does not end in time is killed (code -9)."""
-        return self._end(signal.SIGTERM, timeout_s)
-
-    def kill(self) -> int:
-        """End it with SIGKILL."""
-        return self._end(signal.SIGKILL, 10.0)
-
-    def _end(self, number: signal.Signals, timeout_s: float) -> int:
-        process = self._process
-        if process is None:
-            return 0
-        if process.poll() is None:
-            process.send_signal(number)
-            try:
-                process.wait(scaled(timeout_s))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        self._process = None
-        return process.returncode
-
-    def log_tail(self, lines: int = 25) -> str:
-        """The last lines it wrote."""
-        if not self.log.exists():
-            return "(no log)"
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:]) or "(the log is empty)"
 
     def health(self, path: str = "/healthz", address: str = "127.0.0.1") -> Response:
         """GET on the health port, from the node itself."""
@@ -135,8 +85,7 @@ class Agent:
 
     def _is_ready(self) -> bool:
         if not self.running:
-            code = self._process.returncode if self._process else None
-            raise RuntimeError(f"the agent ended with code {code} before it was ready:\n{self.log_tail()}")
+            raise RuntimeError(f"the agent ended with code {self.exit_code} before it was ready:\n{self.log_tail()}")
         try:
             return self.health().status == 200 and all(self.last_sync().values())
         except (OSError, http.client.HTTPException):

@@ -8,10 +8,10 @@ import dns.message
 import dns.query
 
 from tests.controlplane.control_plane import ADMIN_TOKEN
-from tests.controlplane.process import Program
 from tests.dns.fixtures import REVERSE_NETWORKS
 from tests.lab import scaled
 from tests.lab.agent import eventually
+from tests.lab.program import Program
 from tests.peers import peer
 
 if TYPE_CHECKING:
