@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from kproxy.dataplane import leftovers
+from kproxy.dataplane.ipvs.letting_go import LetGo
 from kproxy.dataplane.leftovers import Leftovers
 from kproxy.dataplane.nftables.leftovers import remove_tables
+from kproxy.errors import KernelError
 from tests.netlink.netns import PrivateNetns
 
 if TYPE_CHECKING:
@@ -67,6 +70,37 @@ def test_the_iptables_mode_takes_over_from_the_nftables_modes(netns: PrivateNetn
     assert not netns.run(Leftovers("iptables").remove)
     assert tables(netns) == ["inet kube-proxy", "ip foreign"]
     assert "-A PREROUTING -j KUBE-SERVICES" in netns.tool("iptables-nft-save")
+
+
+def test_what_fails_is_tried_again_and_told_once(
+    netns: PrivateNetns, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kube-proxy's ipsets say which virtual servers are its own, so they stay as long as those do."""
+    netns.tool("ipset", "create", "KUBE-NODE-PORT-TCP", "bitmap:port", "range", "0-65535")
+    outcomes: list[LetGo | KernelError] = [KernelError("no"), KernelError("no"), LetGo([], 2), LetGo(["both"], 0)]
+
+    def let_go(_excluded: tuple[str, ...]) -> LetGo:
+        outcome = outcomes.pop(0)
+        if isinstance(outcome, KernelError):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr(leftovers, "let_go_of_ipvs", let_go)
+    left = Leftovers("nftables")
+    caplog.set_level("INFO")
+    assert netns.run(left.remove)
+    caplog.clear()
+    assert netns.run(left.remove)
+    assert not caplog.records
+    assert "KUBE-NODE-PORT-TCP" in netns.tool("ipset", "-n", "list")
+    assert netns.run(left.remove)
+    assert "KUBE-NODE-PORT-TCP" not in netns.tool("ipset", "-n", "list")
+    assert not netns.run(left.remove)
+    assert [record.getMessage() for record in caplog.records] == [
+        "2 virtual servers of another proxy stay until their connections end",
+        "took over from another proxy: removed 1 ipsets",
+        "took over from another proxy: removed both",
+    ]
 
 
 def test_kproxy_cleanup_says_what_it_removed(netns: PrivateNetns) -> None:
