@@ -60,6 +60,8 @@ def let_go_of_ipvs(excluded: tuple[str, ...] = ()) -> LetGo:
 def _let_go(kernel: IpvsKernel, node_ips: tuple[str, ...], excluded: tuple[str, ...]) -> tuple[int, int]:
     """Return how many virtual servers of one family went, and how many stay."""
     family, held = kernel.family, kernel.read()
+    if not held.servers and not held.addresses:
+        return 0, 0
     ours = read_ownership(family, held.addresses, node_ips, excluded).ours(held.servers)
     waiting = {server for server in ours if drains(server)}
     weights = {one: DRAINING_WEIGHT for one, weight in held.destinations.items() if weight and one.server in waiting}
@@ -68,8 +70,8 @@ def _let_go(kernel: IpvsKernel, node_ips: tuple[str, ...], excluded: tuple[str, 
     stay = staying(kernel.connections(waiting))
     vips = {server.ip for server in stay}.intersection(held.addresses)
     gone = sorted(ours - stay)
-    # An address that the node still has must not be without its guard.
-    _stand_guard(family, stay, held.addresses)
+    # An address that the node still has must not be without its guard, and what can't be deleted yet must stay ours.
+    _stand_guard(family, ours, held.addresses)
     kernel.apply(IpvsDifference(delete_addresses=sorted(set(held.addresses) - vips), delete_servers=gone))
     _stand_guard(family, stay, vips)
     return len(gone), len(stay)

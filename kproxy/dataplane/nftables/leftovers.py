@@ -41,7 +41,8 @@ def _exists(netlink: NetlinkSocket, family: Family, name: str) -> bool:
     try:
         netlink.request(TableListing(family, name).table_request())
     except NetlinkRefused as refusal:
-        if refusal.code in (errno.ENOENT, errno.EAFNOSUPPORT, errno.EOPNOTSUPP):
+        # EINVAL: this kernel has no nf_tables at all.
+        if refusal.code in (errno.ENOENT, errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.EINVAL):
             return False
         raise
     return True
