@@ -45,13 +45,17 @@ class Node:
         self.manifests = ManifestDirectory(directory)
 
     def server(self, *arguments: str, metrics_port: int = 9153, upstream: World | str = "192.0.2.99") -> DnsProcess:
-        """The server, to be started; on `ADDRESS` and `ADDRESS6`, unless the arguments name others."""
+        """The server, to be started; on `ADDRESS` and `ADDRESS6`, unless the arguments name others.
+
+        `upstream` "": the node's resolv.conf says whom to ask.
+        """
         words = [*arguments]
         if "--dns-bind-address" not in words:
             words += ["--dns-bind-address", f"{ADDRESS}:53,[{ADDRESS6}]:53"]
         if "--master" not in words:
             words += ["--manifests", str(self.manifests.path)]
-        words += ["--dns-upstream", upstream if isinstance(upstream, str) else upstream.address]
+        if upstream:
+            words += ["--dns-upstream", upstream if isinstance(upstream, str) else upstream.address]
         return DnsProcess(
             self.namespace, [*words, "--dns-metrics-bind-address", f"127.0.0.1:{metrics_port}"], metrics_port
         )
