@@ -13,10 +13,11 @@ from kproxy.kube.wire import KINDS
 from kproxy.sources.changes import Change
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
 CHUNK: Final = 100
-"""Changes in one message: a worker answers queries between two messages, so each is to be small."""
+CHUNK_OCTETS: Final = 32 * 1024
+"""Changes in one message, and their size: a worker answers queries between two messages, so each is to be small."""
 
 
 Item = tuple[str, str, bytes | None]
@@ -141,10 +142,18 @@ def encode_object(change: Change) -> Item:
     return change.kind, change.key, None if change.obj is None else _encoder.encode(change.obj)
 
 
-def encode_changes(items: Sequence[Item], serial: int) -> Iterator[bytes]:
+def encode_changes(items: Iterable[Item], serial: int) -> Iterator[bytes]:
     """Yield the messages that carry changes, none of them large."""
-    for at in range(0, len(items), CHUNK):
-        yield encode(Changes(serial, list(items[at : at + CHUNK])))
+    some: list[Item] = []
+    octets = 0
+    for item in items:
+        some.append(item)
+        octets += len(item[2] or b"")
+        if len(some) == CHUNK or octets >= CHUNK_OCTETS:
+            yield encode(Changes(serial, some))
+            some, octets = [], 0
+    if some:
+        yield encode(Changes(serial, some))
 
 
 def decode_changes(message: Changes) -> Iterable[Change]:

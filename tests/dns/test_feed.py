@@ -23,6 +23,15 @@ def test_changes_arrive_as_they_were() -> None:
     assert all(isinstance(message, feed.Changes) and message.serial == 7 for message in messages)
 
 
+def test_big_objects_are_sent_one_by_one() -> None:
+    big = feed.encode_object(slice_("shop/big-1", "big", *[f"10.{n >> 8}.{n & 255}.1=pod-{n}" for n in range(1000)]))
+    sent = [feed.encode_object(change) for change in CHANGES] + [big] * 3
+    messages = [
+        message for data in feed.encode_changes(sent, 7) for message in feed.FrameReader(feed.ToWorker).feed(data)
+    ]
+    assert [len(message.items) for message in messages if isinstance(message, feed.Changes)] == [5, 1, 1]
+
+
 def test_one_octet_at_a_time() -> None:
     sent: list[feed.Message] = [
         feed.Setup({"domain": "cluster.local"}, [("192.0.2.1", 53)]),
