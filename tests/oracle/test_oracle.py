@@ -17,7 +17,7 @@ import pytest
 from tests.flows.stages import Stages, selected_cases
 from tests.oracle.cases import cases_of
 from tests.oracle.contest import PAIRINGS, Contest, Pairing
-from tests.oracle.known import BESIDE_THE_TABLE, DIFFERENCES, Difference, Lines, beside_the_table, reason
+from tests.oracle.known import BESIDE_THE_TABLE, DIFFERENCES, Difference, Lines, always, beside_the_table, reason
 from tests.peers import require
 from tests.uml.needs import needs_ipvs
 
@@ -35,7 +35,7 @@ def _marks(pairing: Pairing) -> list[pytest.MarkDecorator]:
     return [pytest.mark.uml, needs_ipvs] if pairing.kproxy.letter == "v" else []
 
 
-#: kube-proxy's IPVS mode itself loses packets now and then in a kernel with one slow CPU, so it is asked for by name:
+#: Twelve minutes more, as etcd and the API server run in that machine, too; so it is asked for by name:
 #: KPROXY_ORACLE_IPVS=1 python -m tests.uml.suite tests/oracle
 WITH_IPVS = os.environ.get("KPROXY_ORACLE_IPVS", "") == "1"
 CASES = [
@@ -67,7 +67,7 @@ def test_kube_proxy_does_what_the_table_says(case: Case, contests: Stages[Contes
     known = reason(case) or beside_the_table(case)
     if failure and known:
         pytest.xfail(known)
-    if known:
+    if known and always(case):
         pytest.fail(f"no difference any more; take it off the list: {known}", pytrace=False)
     if failure:
         pytest.fail(failure, pytrace=False)
