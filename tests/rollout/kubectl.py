@@ -69,6 +69,11 @@ class Kubectl:
         pods = [pod for pod in self.pods() if pod["metadata"]["generateName"] == f"{name}-"]
         return {container["image"] for pod in pods for container in pod["spec"]["containers"]}
 
+    def restarts(self) -> int:
+        """How often containers were started again where they were."""
+        statuses = [one for pod in self.pods() for one in pod["status"].get("containerStatuses", [])]
+        return sum(status["restartCount"] for status in statuses)
+
     def reasons(self) -> list[str]:
         """Why containers wait."""
         kinds = ("initContainerStatuses", "containerStatuses")

@@ -5,6 +5,7 @@ Files, processes, mounts, control groups and settings of the host are left as th
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -121,6 +122,17 @@ class Node:
     def said_by(self, daemonset: str) -> str:
         """What the Pods of a DaemonSet have said."""
         return "".join(path.read_text() for path in self.place.glob(f"state/log/pods/*_{daemonset}-*/*/*.log"))
+
+    def processes(self, command: str) -> list[int]:
+        """The processes of containers whose command line begins with this."""
+        inside = self._namespace.path.stat().st_ino
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                if line.startswith(command) and (process / "ns/net").stat().st_ino == inside:
+                    found.append(int(process.name))
+        return found
 
     def _write_configuration(self) -> None:
         user = f"system:node:{self.name}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import TYPE_CHECKING
 
 import dns.rcode
@@ -17,11 +19,15 @@ from tests.takeover.handover import COMES, LEAVES
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.rollout.node import Node
     from tests.rollout.scene import Scene
 
 pytestmark = pytest.mark.root
 APPLY, _, APPLY_DNS = commands("install.md", "in a cluster")
 AGAIN, ROLLED_OUT, BACK = commands("install.md", "in that cluster")
+
+#: As the kernel has it: the interpreter, and the script that pip has made.
+KPROXY = "/opt/kproxy/bin/python3 /usr/local/bin/kproxy run"
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -58,6 +64,22 @@ def test_a_version_that_does_not_start(scene: Scene, tmp_path: Path) -> None:
         assert scene.running() == OLD
         scene.change_endpoints(LEAVES, COMES)
     scene.end("kproxy -> a version that fails -> back, nftables", traffic)
+
+
+def test_a_process_that_hangs(scene: Scene, node: Node, tmp_path: Path) -> None:
+    """It no longer says that it lives, so the kubelet ends it and starts another one."""
+    deploy = Deploy(scene, "nftables", tmp_path)
+    deploy.be_impatient()
+    scene.kubectl.type(APPLY, deploy.parent)
+    scene.kubectl.type(ROLLED_OUT)
+    scene.change_endpoints(COMES, LEAVES)
+
+    with scene.traffic() as traffic:
+        [process] = node.processes(KPROXY)
+        os.kill(process, signal.SIGSTOP)
+        eventually(lambda: scene.kubectl.restarts() == 1, "it is started again", 60)
+        scene.change_endpoints(LEAVES, COMES)
+    scene.end("kproxy hangs and is started again, nftables", traffic)
 
 
 def test_dns_gets_a_newer_version(scene: Scene, tmp_path: Path) -> None:
