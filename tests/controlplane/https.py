@@ -5,14 +5,13 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tests.lab.run import scaled
 
 if TYPE_CHECKING:
-    import ssl
-
     from tests.lab.namespace import Namespace
 
 CONTENT_TYPES = {"PATCH": "application/merge-patch+json"}
@@ -76,7 +75,7 @@ class Api:
         kept = self._connection is not None
         try:
             return self._once(method, path, data, all_headers | (headers or {}))
-        except (http.client.RemoteDisconnected, ConnectionError):
+        except (http.client.RemoteDisconnected, ConnectionError, ssl.SSLEOFError):
             if not kept:
                 raise
             return self._once(method, path, data, all_headers | (headers or {}))

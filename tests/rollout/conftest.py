@@ -10,8 +10,8 @@ from tests.controlplane import ControlPlane, plan_with_control_plane
 from tests.lab import Cluster
 from tests.oracle.api_objects import ApiObjects
 from tests.packaging import layers
-from tests.peers import require
-from tests.rollout.images import images
+from tests.peers import peer, require
+from tests.rollout.images import build
 from tests.rollout.kubectl import Kubectl
 from tests.rollout.node import Node, require_control_groups
 from tests.rollout.scene import Scene
@@ -19,6 +19,8 @@ from tests.takeover.gaps import Gaps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.rollout.oci import Image
 
 GAPS = Gaps()
 PROGRAMS = (
@@ -29,10 +31,18 @@ CONTROLLERS = ("daemonset-controller", "serviceaccount-controller", "root-ca-cer
 
 
 @pytest.fixture(scope="package")
-def cluster() -> Iterator[Cluster]:
+def images(tmp_path_factory: pytest.TempPathFactory) -> list[Image]:
+    """Whatever takes long where nothing was built before: no server waits meanwhile."""
     require(*PROGRAMS)
     layers.require()
     require_control_groups()
+    for program in PROGRAMS:
+        peer(program)
+    return build(tmp_path_factory.mktemp("kube-proxy"))
+
+
+@pytest.fixture(scope="package")
+def cluster(images: list[Image]) -> Iterator[Cluster]:
     with Cluster(plan_with_control_plane(), ("tcp",)) as cluster:
         yield cluster
 
@@ -49,8 +59,8 @@ def control(cluster: Cluster) -> Iterator[ControlPlane]:
 
 
 @pytest.fixture(scope="package")
-def node(cluster: Cluster, control: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    with Node(cluster, control, images(tmp_path_factory.mktemp("kube-proxy"))) as node:
+def node(cluster: Cluster, control: ControlPlane, images: list[Image]) -> Iterator[Node]:
+    with Node(cluster, control, images) as node:
         yield node
 
 

@@ -22,7 +22,7 @@ KUBE_PROXY = f"{REGISTRY}/kube-proxy:v{VERSION}"
 INIT = "/opt/kproxy/lib/python3*/site-packages/kproxy/__init__.py"
 
 
-def images(scratch: Path) -> list[Image]:
+def build(scratch: Path) -> list[Image]:
     """Build them, with what is not kept in an empty directory `scratch`; return what is to be imported."""
     dockerfile = read_dockerfile((layers.ROOT / "Dockerfile").read_text())
     built = layers.build(dockerfile)
