@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from kproxy.dataplane import conntrack
 from kproxy.dataplane.address_watch import AddressWatch
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from kproxy.metrics.registry import Metrics
     from kproxy.state.addresses import Family
     from kproxy.state.cluster import ClusterState
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -162,7 +164,7 @@ class Syncer:
         kind: SyncKind = "partial" if family in self._in_step and not full else "full"
         self._in_step.discard(family)
         try:
-            synced = await self._patiently(family, partial(proxier.sync, full=full))
+            synced = await self._patiently(family, "a sync", partial(proxier.sync, full=full))
         except KernelError as error:
             self._count_failed(family, kind, time.monotonic() - start, error)
             self._failed(family, error)
@@ -173,13 +175,13 @@ class Syncer:
         self._succeeded(proxier, synced, seconds, services)
         return True
 
-    async def _patiently(self, family: Family, sync: Callable[[], Synced]) -> Synced:
-        """Wait for a sync, and say so when it takes so long that health turns red."""
+    async def _patiently(self, family: Family, what: str, call: Callable[[], T]) -> T:
+        """Wait for a call, and say so when it takes so long that health turns red."""
         late_s = 2 * self._config.sync_period_s
-        waiting = asyncio.ensure_future(self._calls.run(sync))
+        waiting = asyncio.ensure_future(self._calls.run(call))
         try:
             if not (await asyncio.wait([waiting], timeout=late_s))[0]:
-                log.error("%s: a sync has not ended for %g s: health is red until it does", family, late_s)
+                log.error("%s: %s has not ended for %g s: health is red until it does", family, what, late_s)
             return await waiting
         finally:
             waiting.cancel()
@@ -256,7 +258,7 @@ class Syncer:
 
     async def _family_intact(self, proxier: Proxier) -> bool:
         try:
-            return await self._calls.run(proxier.intact)
+            return await self._patiently(proxier.family, "a look at the rules", proxier.intact)
         except KernelError as error:
             log.warning("%s: the rules can't be looked at: %s", proxier.family, error)
             return True
