@@ -36,8 +36,12 @@ def database(control: ControlPlane) -> None:
         core = client.CoreV1Api(api)
         core.create_node(client.V1Node(metadata=client.V1ObjectMeta(name="node-of-names")))
         ports = [client.V1ServicePort(name="pg", port=5432, protocol="TCP")]
-        spec = client.V1ServiceSpec(cluster_ip="None", selector={"app": "db"}, ports=ports)
-        core.create_namespaced_service(NAMESPACE, client.V1Service(metadata=client.V1ObjectMeta(name="db"), spec=spec))
+        for name, early in (("db", False), ("db-early", True)):
+            spec = client.V1ServiceSpec(
+                cluster_ip="None", selector={"app": "db"}, ports=ports, publish_not_ready_addresses=early
+            )
+            metadata = client.V1ObjectMeta(name=name)
+            core.create_namespaced_service(NAMESPACE, client.V1Service(metadata=metadata, spec=spec))
         for name, address in ADDRESSES.items():
             pod = client.V1PodSpec(
                 node_name="node-of-names",
@@ -78,6 +82,10 @@ def test_pods_of_a_stateful_set_are_found_by_name(control: ControlPlane, cluster
     with control.typed() as api:
         set_pod_status(api, "db-1", NAMESPACE, addresses=[ADDRESSES["db-1"]], ready=False)
         eventually(lambda: ips(cluster, f"db-1.{DB}") == ["NXDOMAIN"], "who is not ready has no name")
+        assert ips(cluster, DB) == [ADDRESSES["db-0"]]
+        assert ips(cluster, f"db-early.{NAMESPACE}.svc.cluster.local") == sorted(ADDRESSES.values()), (
+            "it publishes them"
+        )
         set_pod_status(api, "db-1", NAMESPACE, addresses=[ADDRESSES["db-1"]])
         eventually(lambda: ips(cluster, f"db-1.{DB}") == [ADDRESSES["db-1"]], "it has one again")
 
