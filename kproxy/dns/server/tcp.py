@@ -33,6 +33,8 @@ class TcpLimits:
     waiting: int = 100
     unsent: int = 256 * 1024
     idle_s: float = 10.0
+    first_s: float = 1.0
+    """At the end: how long a new connection's first query is waited for."""
 
 
 class Connections:
@@ -75,8 +77,13 @@ class Connections:
 
     def finish(self) -> None:
         """Close those that have nothing under way, and the others when they are done."""
+        self._loop.after(self.limits.first_s, self._close_silent)
         for connection in list(self._all):
             connection.finish()
+
+    def _close_silent(self) -> None:
+        for connection in [one for one in self._all if not one.asked]:
+            connection.close()
 
     def _close_idle(self) -> None:
         oldest = self._loop.now - self.limits.idle_s
@@ -108,18 +115,24 @@ class TcpServer:
     def readable(self, _events: int) -> None:
         """Accept who has come, a few at a time."""
         for _ in range(16):
-            try:
-                sock, address = self.sock.accept()
-            except OSError:
-                return  # nobody is left, or there is no descriptor: it stays in the queue
-            sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            TcpConnection(self, sock, address[0])
+            if not self._accept():
+                return
 
     def drain(self) -> None:
         """Accept who has come, and nobody any more."""
-        self.readable(0)
+        while self._accept():
+            pass
         self.sock.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self) -> bool:
+        try:
+            sock, address = self.sock.accept()
+        except OSError:
+            return False  # nobody is left, or there is no descriptor: it stays in the queue
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        TcpConnection(self, sock, address[0])
+        return True
 
 
 class TcpConnection:
@@ -134,7 +147,8 @@ class TcpConnection:
         self._stream = MessageStream()
         self._unsent = b""
         self._waiting = 0
-        self._ending = False
+        self.asked = False
+        self._finishing = self._ending = False
         self._events = READ
         server.loop.watch(self._fd, self._ready)
         server.connections.enter(self)
@@ -151,10 +165,12 @@ class TcpConnection:
             self._send(framed(reply))
 
     def finish(self) -> None:
-        """Answer what has come, take no more, and close when all is answered."""
-        self._ending = True
+        """Answer what has come, and the first query of who has only just come; then close."""
+        self._finishing = True
         self._read()
-        self._adjust()
+        if self.asked:
+            self._ending = True
+            self._adjust()
 
     def close(self) -> None:
         """Close it now."""
@@ -195,6 +211,8 @@ class TcpConnection:
     def _answer(self, queries: list[bytes]) -> None:
         server, since = self._server, time.perf_counter()
         replies = []
+        self.asked |= bool(queries)
+        self._ending |= self._finishing and self.asked
         for query in queries:
             reply = server.answer(query)
             if type(reply) is Forward:

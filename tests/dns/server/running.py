@@ -133,10 +133,14 @@ class DnsProcess:
     def kill(self) -> int:
         return self._end(signal.SIGKILL)
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def workers(self) -> list[int]:
         """The process ids of its workers."""
-        assert self._process is not None
-        return children(self._process.pid)
+        return children(self.pid)
 
     def page(self, path: str) -> Response | None:
         """GET a page of its HTTP server; None as long as there is nobody."""

@@ -7,6 +7,8 @@ import os
 import signal
 from pathlib import Path
 
+import dns.message
+import dns.query
 import pytest
 
 from tests.dns.server.load import Load
@@ -122,6 +124,23 @@ def test_the_next_process_takes_over_the_metrics_port_too() -> None:
         eventually(lambda: new.get("/ready") == 200, "it is the next one's")
         assert new.metric("kproxy_dns_data_age_seconds") == 0
         new.stop()
+
+
+def test_who_has_only_just_connected_is_answered_at_the_end() -> None:
+    with dns_node() as node:
+        node.manifests.write("db", headless("db", "10.244.1.1"))
+        query = dns.message.make_query(DB, "A")
+        with node.server() as server:
+            with node.connect() as before, node.connect() as at_the_end, node.connect() as never:
+                dns.query.send_tcp(before, query)
+                assert dns.query.receive_tcp(before)[0].answer
+                os.kill(server.pid, signal.SIGTERM)
+                assert before.recv(100) == b"", "it is closed: nothing is under way"
+                dns.query.send_tcp(at_the_end, query)
+                assert dns.query.receive_tcp(at_the_end)[0].answer
+                assert at_the_end.recv(100) == b""
+                assert never.recv(100) == b""
+            assert server.wait() == 0
 
 
 def test_several_workers_share_the_queries() -> None:
