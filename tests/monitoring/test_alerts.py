@@ -63,7 +63,7 @@ def test_they_are_about_metrics_that_exist() -> None:
     metrics = Metrics()
     metrics.family("IPv4")
     metrics.observe_api_request(Exchange("GET", "api:6443", 200, 0.1))
-    dns = DnsMetrics()
+    dns = DnsMetrics(node_local=True)
     reply = Counted("dns://127.0.0.1:53", "udp", 1, 1, 0, 40, 60, False, "kubernetes", 1)
     dns.add(Counts([reply], [], {}, {}), worker=0)
     exported = {

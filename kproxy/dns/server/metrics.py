@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -55,9 +55,12 @@ _ZONE: Final = (".", "")
 
 
 class DnsMetrics:
-    """All metrics, in a registry of their own. Any thread may change and read them."""
+    """All metrics, in a registry of their own. Any thread may change and read them.
 
-    def __init__(self, *, version: str = kproxy.__version__) -> None:
+    `node_local`: there are addresses that kproxy has made, and so a metric that says who answers there.
+    """
+
+    def __init__(self, *, node_local: bool = False, version: str = kproxy.__version__) -> None:
         self.registry = CollectorRegistry()
         self.programming = Histogram(
             "coredns_kubernetes_dns_programming_duration_seconds",
@@ -76,10 +79,14 @@ class DnsMetrics:
             "kproxy_dns_data_age_seconds", "For how long nothing new can be known of the cluster; 0 while all is well"
         )
         self.refused = self._gauge("kproxy_dns_source_errors", "Objects and documents refused at present")
-        self.leading = self._gauge(
-            "kproxy_dns_node_local_serving", "1 while queries for the addresses made by kproxy are led to it"
+        self.leading = Gauge(
+            "kproxy_dns_node_local_serving",
+            "1 while queries for the addresses made by kproxy are led to it",
+            registry=self.registry if node_local else None,
         )
-        self.restarts = self._gauge("kproxy_dns_worker_restarts", "Workers that had to be started again")
+        self.restarts = Counter(
+            "kproxy_dns_worker_restarts", "Workers that had to be started again", registry=self.registry
+        )
         build = Gauge("kproxy_build_info", "The version", ("version",), registry=self.registry)
         build.labels(version).set(1)
         self._counts = _Collected()

@@ -68,7 +68,7 @@ class DnsService:
     def __init__(
         self, config: DnsConfig, source: KubernetesSource | ManifestDirectory, local: LocalAddresses | None = None
     ) -> None:
-        self.metrics = DnsMetrics()
+        self.metrics = DnsMetrics(node_local=local is not None)
         self._config = config
         self._source = source
         self._local = local
