@@ -83,7 +83,7 @@ def succeeds(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[str, 
 # version and help
 
 
-@pytest.mark.parametrize("line", ["version", "run --version"])
+@pytest.mark.parametrize("line", ["version", "run --version", "run --version=true", "run --version=raw"])
 def test_version(capsys: pytest.CaptureFixture[str], line: str) -> None:
     out, _ = succeeds(capsys, *line.split())
     assert out.startswith(f"kproxy {kproxy.__version__} ")
