@@ -178,13 +178,12 @@ class Syncer:
     async def _patiently(self, family: Family, what: str, call: Callable[[], T]) -> T:
         """Wait for a call, and say so when it takes so long that health turns red."""
         late_s = 2 * self._config.sync_period_s
-        waiting = asyncio.ensure_future(self._calls.run(call))
+        text = "%s: %s has not ended for %g s: health is red until it does"
+        late = asyncio.get_running_loop().call_later(late_s, log.error, text, family, what, late_s)
         try:
-            if not (await asyncio.wait([waiting], timeout=late_s))[0]:
-                log.error("%s: %s has not ended for %g s: health is red until it does", family, what, late_s)
-            return await waiting
+            return await self._calls.run(call)
         finally:
-            waiting.cancel()
+            late.cancel()
 
     def _count_failed(self, family: Family, kind: SyncKind, seconds: float, error: KernelError) -> None:
         metrics = self._metrics.family(family)

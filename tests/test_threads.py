@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from kproxy.threads import Calls, in_thread
+from tests.lab.agent import eventually
 
 PROGRAM = """
 import asyncio, threading
@@ -61,3 +62,16 @@ def test_a_call_goes_on_when_nobody_waits_for_it_any_more() -> None:
 def test_a_call_that_hangs_does_not_keep_the_process_from_ending() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=30, check=True)
     assert (done.stdout, done.stderr) == ("False\n", "")
+
+
+def test_threads_are_used_again_and_end_with_what_used_them() -> None:
+    async def main() -> None:
+        calls = Calls()
+        assert len({await calls.run(threading.get_ident) for _ in range(20)}) == 1
+        await asyncio.gather(*(calls.run(threading.Event().is_set) for _ in range(3)))
+        for _ in range(20):
+            await in_thread(threading.get_ident)
+
+    before = threading.active_count()
+    asyncio.run(main())
+    eventually(lambda: threading.active_count() <= before, "the threads have ended")
