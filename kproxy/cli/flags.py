@@ -152,7 +152,7 @@ SETTINGS = (
     ),
     Flag("masquerade-all", BOOLEAN, False, "Masquerade all traffic that is sent to a clusterIP."),
     Flag("iptables-masquerade-bit", int, 14, "Bit of the packet mark that asks for masquerading (0 to 31)."),
-    Flag("iptables-localhost-nodeports", BOOLEAN, True, "Serve node ports on 127.0.0.1."),
+    Flag("iptables-localhost-nodeports", BOOLEAN, True, "Serve node ports on 127.0.0.1 (iptables mode)."),
     Flag("iptables-sync-period", DURATION, 30.0, "How often the rules are looked after when nothing changes."),
     Flag("iptables-min-sync-period", DURATION, 0.0, "Shortest time between two syncs (kube-proxy: 1s)."),
     Flag("ipvs-sync-period", DURATION, 30.0, "The same as --iptables-sync-period, for IPVS mode."),
