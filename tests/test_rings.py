@@ -39,7 +39,7 @@ RINGS = {
         kproxy.health.answer kproxy.health.bind kproxy.health.proxier kproxy.health.service
         kproxy.dns.query kproxy.dns.reply kproxy.dns.upstream kproxy.dns.forward kproxy.dns.responder
         kproxy.dns.resolv_conf kproxy.dns.cache kproxy.dns.feed kproxy.dns.kept kproxy.dns.programming
-        kproxy.dns.exchange kproxy.dns.resolver kproxy.dns.stream kproxy.dns.tally
+        kproxy.dns.exchange kproxy.dns.resolver kproxy.dns.stream kproxy.dns.tally kproxy.dns.transfer
     """,
     # Sockets, processes, files, time.
     "shell": """

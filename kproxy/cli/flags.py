@@ -97,6 +97,13 @@ DNS_FLAGS = (
         "Parts of the zone, as domains, in which names that do not exist are asked of the upstreams.",
         multiple=True,
     ),
+    Flag(
+        "dns-transfer-to",
+        COMMA_LIST,
+        (),
+        "IPs and CIDRs of those who may have the whole zone by AXFR or IXFR, over TCP. Empty: nobody.",
+        multiple=True,
+    ),
     Flag("dns-endpoint-pod-names", BOOLEAN, False, "An endpoint without hostname is called as its Pod."),
     Flag("dns-zonal", BOOLEAN, False, "Names for a headless Service's endpoints in a zone: ZONE.pin._zone.SERVICE..."),
     Flag("dns-ignore-empty-service", BOOLEAN, False, "A ClusterIP Service without ready endpoints has no name."),

@@ -39,13 +39,17 @@ class Listening(msgspec.Struct, frozen=True):
 
 
 class Setup(Message, frozen=True):
-    """The first message. `zone` are the fields of a `ZoneConfig`, `upstreams` pairs of address and port."""
+    """The first message.
+
+    `zone` are the fields of a `ZoneConfig`, `upstreams` pairs of address and port, `transfer_to` networks.
+    """
 
     zone: dict[str, object]
     upstreams: list[tuple[str, int]]
     recursion: bool = True
     verbosity: int = 0
     logging_format: str = "text"
+    transfer_to: tuple[str, ...] = ()
 
 
 class Listen(Message, frozen=True):

@@ -94,14 +94,13 @@ def write(query: Query, answer: Answer, serial: int, ttl: int, *, recursion: boo
     writer = Writer(query, len(tail))
     zone = query.message[12 + query.starts[-answer.zone.labels] : query.end - 4]
     pointer = (0xC000 | (query.end - 4 - len(zone))).to_bytes(2)
-    soa_ttl = min(ttl, 300)
     for rrset in answer.answer:
         if rrset.type == SOA:
-            writer.put(0, _QUESTION + _soa(pointer, serial, soa_ttl, ttl))
+            writer.put(0, _QUESTION + soa_record(pointer, serial, ttl))
         else:
             writer.put_rrset(rrset, zone)
     if answer.negative:
-        writer.put(1, pointer + _soa(pointer, serial, soa_ttl, ttl))
+        writer.put(1, pointer + soa_record(pointer, serial, ttl))
     if answer.glue and not writer.truncated:
         writer.put_glue(answer.glue, answer.answer[-1].ttl, zone)
     return writer.message(flags, tail), not writer.turned
@@ -207,8 +206,8 @@ def _turning(query: Query, rrset: RRset, flags: int, tail: bytes) -> Turning:
     return Turning(counts + query.message[12 : query.end], records + records, tail, rrset, fitting)
 
 
-def _soa(zone: bytes, serial: int, ttl: int, negative_ttl: int) -> bytes:
-    """Return a SOA record behind its owner; `zone` is a pointer to the zone's name."""
+def soa_record(zone: bytes, serial: int, ttl: int) -> bytes:
+    """Return the SOA record behind its owner; `zone` is a pointer to the zone's name, `ttl` that of its records."""
     names = b"\x02ns\x03dns%b\x0ahostmaster%b" % (zone, zone)
-    times = _SOA_TIMES.pack(serial, 7200, 1800, 86400, negative_ttl)
-    return _FIXED.pack(SOA, 1, ttl, len(names) + len(times)) + names + times
+    times = _SOA_TIMES.pack(serial, 7200, 1800, 86400, ttl)
+    return _FIXED.pack(SOA, 1, min(ttl, 300), len(names) + len(times)) + names + times

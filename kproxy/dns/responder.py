@@ -20,13 +20,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from kproxy.dns.codes import AXFR, CNAME, IXFR, REFUSED
+from kproxy.dns.codes import AXFR, CNAME, IXFR, NOERROR, REFUSED
 from kproxy.dns.forward import Forward
 from kproxy.dns.kept import KeptAnswers, Kind
-from kproxy.dns.query import error_reply, read_query
+from kproxy.dns.query import Query, error_reply, read_query
 from kproxy.dns.reply import Turning, write
+from kproxy.dns.transfer import transfer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from kproxy.dns.zone import Zone
 
 MAX_KEPT_REPLY = 4096
@@ -67,6 +70,19 @@ class Responder:
             count.times += 1
             add(message[:2] + (reply if type(reply) is bytes else reply.next()))  # type: ignore[union-attr]
         return replies
+
+    def transfer(self, message: bytes) -> Iterator[bytes] | None:
+        """Return what answers a query for the whole zone, None for any other; only over TCP, to who may have it.
+
+        `answer` refuses it. Going on raises `ZoneChanged` when the zone is not any more what it was at the beginning.
+        """
+        query = read_query(message, tcp=True)
+        if not isinstance(query, Query) or query.qtype not in (AXFR, IXFR):
+            return None
+        if query.key != self._zone.authority.name or not self._zone.synced:
+            return None
+        self._kept.count(Kind(query.qtype, NOERROR, len(message), 0, bool(query.dnssec_ok))).times += 1
+        return transfer(query, self._zone)
 
     def keep_briefly(self, forward: Forward, reply: bytes) -> None:
         """Give this reply to the same query again, until `forget_brief`: its TTLs are right for a moment."""

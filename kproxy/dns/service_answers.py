@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kproxy.dns.codes import AAAA, SRV, A
+from kproxy.dns.codes import AAAA, CNAME, SRV, A
 from kproxy.dns.names import MAX_NAME, relative
 from kproxy.dns.records import Answer, RRset, no_data, no_name
 from kproxy.dns.zonal import PIN, PREFER, in_zone
@@ -89,6 +89,21 @@ class ServiceAnswers:
         if qtype == SRV:
             return self._srv(key, _endpoint_ports(found, None))
         return self._of_addresses([address for slice_ in found for address in slice_.addresses], qtype)
+
+    def names(self, key: bytes, service: ServiceRecord) -> Iterator[tuple[bytes, tuple[int, ...]]]:
+        """Yield the names that a Service has, without the zone's, and the types that each may have."""
+        name = key + _SVC
+        if service.external_name:
+            yield name, (CNAME,)
+            return
+        ports = self._slice_ports(key) if service.headless else service.ports
+        yield name, (A, AAAA) if service.headless else (A, AAAA, SRV)
+        if service.headless:
+            for label in self._names(key):
+                yield relative(label) + name, (A, AAAA)
+        for port, protocol, _ in dict.fromkeys(ports):
+            if port:
+                yield relative(b"_" + port, b"_" + protocol) + name, (SRV,)
 
     def names_of(self, address: bytes) -> tuple[bytes, ...]:
         """Return the names (wire form) that the owners of an address have."""

@@ -19,7 +19,7 @@ from kproxy.dns.special import special_answer
 from kproxy.dns.zonal import MARK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from collections.abc import Set as AbstractSet
 
     from kproxy.dns.records import Authority
@@ -107,6 +107,14 @@ class Zone:
     def problems(self) -> list[ObjectError]:
         """Return the objects, or parts of them, that have no place in DNS, in a stable order."""
         return self._holdings.problems()
+
+    def names(self) -> Iterator[tuple[bytes, tuple[int, ...]]]:
+        """Yield the names of Services and of what is below them, without the zone's, each with the types it may have.
+
+        What changes meanwhile may be missed.
+        """
+        for key, service in sorted(self._holdings.services.items()):
+            yield from self._answers.names(key, service)
 
     def find(self, name: bytes, starts: list[int], qtype: int) -> Answer | None:
         """Return the answer for a name (lower case, wire form, its labels begin at `starts`), None if not ours."""

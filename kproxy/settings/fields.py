@@ -123,6 +123,7 @@ KPROXY_FIELDS = (
     Field("dns.reverse", "dns_reverse", Kind.TEXTS),
     Field("dns.namespaces", "dns_namespaces", Kind.TEXTS),
     Field("dns.fallthrough", "dns_fallthrough", Kind.TEXTS),
+    Field("dns.transferTo", "dns_transfer_to", Kind.TEXTS),
     Field("dns.endpointPodNames", "dns_endpoint_pod_names", Kind.BOOLEAN),
     Field("dns.zonal", "dns_zonal", Kind.BOOLEAN),
     Field("dns.ignoreEmptyService", "dns_ignore_empty_service", Kind.BOOLEAN),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,7 @@ class DnsConfig:
     node_local: tuple[BindAddress, ...] = ()
     intercept: tuple[BindAddress, ...] = ()
     upstreams: tuple[Upstream, ...] = ()
+    transfer_to: tuple[str, ...] = ()
     workers: int = 1
     http_bind_address: str = "127.0.0.1:9153"
     ready_file: Path | None = None
@@ -52,6 +53,7 @@ class DnsConfig:
             "--dns-upstream": [str(upstream) for upstream in self.upstreams],
             "--dns-reverse": list(self.zone.reverse),
             "--dns-namespaces": list(self.zone.namespaces),
+            "--dns-transfer-to": list(self.transfer_to),
             "--dns-fallthrough": list(self.zone.fallthrough),
         }
         values = {
@@ -115,6 +117,7 @@ def build_dns_config(values: Mapping[str, Any]) -> DnsConfig:
         node_local=node_local,
         intercept=intercept,
         upstreams=tuple(parse_upstream(text, field="--dns-upstream") for text in get("dns_upstream") or ()),
+        transfer_to=tuple(_network(text) for text in get("dns_transfer_to") or ()),
         workers=workers,
         http_bind_address=http_bind,
         ready_file=Path(str(get("dns_ready_file"))) if get("dns_ready_file") else None,
@@ -141,6 +144,14 @@ def _bind(text: str) -> BindAddress:
     if not address.port:
         raise ConfigError("--dns-bind-address", f"{text!r} names no port", remedy="53 is the one that resolvers use")
     return address
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ip_network(text))
+    except ValueError as error:
+        remedy = "write an address, or a network like 10.0.0.0/8"
+        raise ConfigError("--dns-transfer-to", str(error), remedy=remedy) from None
 
 
 def _made(texts: Sequence[str] | None, flag: str) -> tuple[BindAddress, ...]:

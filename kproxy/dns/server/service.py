@@ -216,7 +216,13 @@ class DnsService:
     def _beginning(self) -> Iterable[bytes]:
         zone = {field.name: getattr(self._config.zone, field.name) for field in dataclasses.fields(self._config.zone)}
         config = self._config
-        setup = Setup(zone, self._upstreams.pairs(), verbosity=config.verbosity, logging_format=config.logging_format)
+        setup = Setup(
+            zone,
+            self._upstreams.pairs(),
+            verbosity=config.verbosity,
+            logging_format=config.logging_format,
+            transfer_to=config.transfer_to,
+        )
         return self._told_first(setup, self._known.everything(), self._synced.is_set())
 
     def _told_first(self, setup: Setup, items: list[Item], synced: bool) -> Iterator[bytes]:

@@ -8,89 +8,25 @@ from __future__ import annotations
 
 import socket
 import time
-from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from kproxy.dns.forward import Forward
 from kproxy.dns.server.loop import GONE, READ, WRITE
 from kproxy.dns.stream import MessageStream, Unframed, framed
+from kproxy.dns.transfer import ZoneChanged
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from ipaddress import IPv4Network, IPv6Network
+
     from kproxy.dns.responder import Responder
+    from kproxy.dns.server.connections import Connections
     from kproxy.dns.server.loop import Loop
     from kproxy.dns.server.outside import Outside
     from kproxy.dns.tally import Tally
 
 READ_OCTETS: Final = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class TcpLimits:
-    """Bounds of one worker. Times in seconds."""
-
-    connections: int = 1000
-    per_client: int = 100
-    waiting: int = 100
-    unsent: int = 256 * 1024
-    idle_s: float = 10.0
-    first_s: float = 1.0
-    """At the end: how long a new connection's first query is waited for."""
-
-
-class Connections:
-    """All connections of a worker, those in front that were idle longest."""
-
-    def __init__(self, loop: Loop, limits: TcpLimits | None = None) -> None:
-        self.limits = limits or TcpLimits()
-        self._loop = loop
-        self._all: dict[TcpConnection, None] = {}
-        self._per_client: dict[str, int] = {}
-        loop.every(1.0, self._close_idle)
-
-    def __len__(self) -> int:
-        return len(self._all)
-
-    def enter(self, connection: TcpConnection) -> None:
-        """Take in a new one."""
-        client = connection.client
-        if len(self._all) >= self.limits.connections:
-            next(iter(self._all)).close()
-        elif self._per_client.get(client, 0) >= self.limits.per_client:
-            next(one for one in self._all if one.client == client).close()
-        self._all[connection] = None
-        self._per_client[client] = self._per_client.get(client, 0) + 1
-
-    def active(self, connection: TcpConnection) -> None:
-        """Note that something was done."""
-        del self._all[connection]
-        self._all[connection] = None
-        connection.active_at = self._loop.now
-
-    def leave(self, connection: TcpConnection) -> None:
-        """Forget one that was closed."""
-        del self._all[connection]
-        left = self._per_client[connection.client] - 1
-        if left:
-            self._per_client[connection.client] = left
-        else:
-            del self._per_client[connection.client]
-
-    def finish(self) -> None:
-        """Close those that have nothing under way, and the others when they are done."""
-        self._loop.after(self.limits.first_s, self._close_silent)
-        for connection in list(self._all):
-            connection.finish()
-
-    def _close_silent(self) -> None:
-        for connection in [one for one in self._all if not one.asked]:
-            connection.close()
-
-    def _close_idle(self) -> None:
-        oldest = self._loop.now - self.limits.idle_s
-        for connection in list(self._all):
-            if connection.active_at > oldest:
-                return
-            connection.close()
 
 
 class TcpServer:
@@ -104,6 +40,7 @@ class TcpServer:
         tally: Tally,
         loop: Loop,
         connections: Connections,
+        transfer_to: Sequence[IPv4Network | IPv6Network] = (),
     ) -> None:
         self.sock = sock
         self.answer = responder.answer
@@ -111,6 +48,12 @@ class TcpServer:
         self.tally = tally
         self.loop = loop
         self.connections = connections
+        self.transfer = responder.transfer
+        self._transfer_to = transfer_to
+
+    def may_have_the_zone(self, client: str) -> bool:
+        """Tell whether an IP address is one of those that may."""
+        return any(ip_address(client) in network for network in self._transfer_to)
 
     def readable(self, _events: int) -> None:
         """Accept who has come, a few at a time."""
@@ -146,6 +89,8 @@ class TcpConnection:
         self._fd = sock.fileno()
         self._stream = MessageStream()
         self._unsent = b""
+        self._may_have_the_zone = server.may_have_the_zone(client)
+        self._transfer: Iterator[bytes] | None = None
         self._waiting = 0
         self.asked = False
         self._finishing = self._ending = False
@@ -214,6 +159,8 @@ class TcpConnection:
         self.asked |= bool(queries)
         self._ending |= self._finishing and self.asked
         for query in queries:
+            if self._may_have_the_zone and self._begin(query):
+                continue
             reply = server.answer(query)
             if type(reply) is Forward:
                 self._waiting += 1
@@ -225,7 +172,27 @@ class TcpConnection:
         self._send(b"".join(replies))
         server.tally.answered(time.perf_counter() - since, len(queries), len(replies))
 
+    def _begin(self, query: bytes) -> bool:
+        """Begin a transfer, if it is one that is asked for; its messages follow as the client takes them."""
+        if self._transfer is None:
+            self._transfer = self._server.transfer(query)
+            return self._transfer is not None
+        return False
+
+    def _next_message(self) -> bytes:
+        assert self._transfer is not None
+        try:
+            message = next(self._transfer, None)
+        except ZoneChanged:
+            self.close()  # what was sent is of no use; the client comes again
+            return b""
+        if message is None:
+            self._transfer = None
+        return framed(message) if message is not None else b""
+
     def _send(self, data: bytes) -> None:
+        if self._transfer is not None and not self._unsent and not data:
+            data = self._next_message()
         data = self._unsent + data
         if data:
             try:
@@ -245,11 +212,12 @@ class TcpConnection:
         if not self.is_open:
             return
         limits = self._server.connections.limits
-        if self._ending and not self._waiting and not self._unsent:
+        if self._ending and not self._waiting and not self._unsent and self._transfer is None:
             self.close()
             return
+        more = self._unsent or self._transfer is not None
         full = len(self._unsent) > limits.unsent or self._waiting > limits.waiting
-        events = (0 if self._ending or full else READ) | (WRITE if self._unsent else 0)
+        events = (0 if self._ending or full else READ) | (WRITE if more else 0)
         if events != self._events:
             self._events = events
             self._server.loop.change(self._fd, events)

@@ -14,6 +14,7 @@ import resource
 import signal
 import socket
 import sys
+from ipaddress import ip_network
 from typing import TYPE_CHECKING, Final
 
 from kproxy import memory
@@ -39,9 +40,10 @@ from kproxy.dns.feed import (
 from kproxy.dns.names import relative
 from kproxy.dns.resolver import Resolver
 from kproxy.dns.responder import Responder
+from kproxy.dns.server.connections import Connections
 from kproxy.dns.server.loop import READ, WRITE, Loop
 from kproxy.dns.server.outside import Outside
-from kproxy.dns.server.tcp import Connections, TcpServer
+from kproxy.dns.server.tcp import TcpServer
 from kproxy.dns.server.udp import UdpServer
 from kproxy.dns.tally import Tally
 from kproxy.dns.zone import Zone
@@ -129,6 +131,7 @@ class Worker:
     def _set_up(self, setup: Setup) -> None:
         set_up_logging(setup.verbosity, setup.logging_format)
         self._recursion = setup.recursion
+        self._transfer_to = [ip_network(text) for text in setup.transfer_to]
         self._zone = Zone(ZoneConfig(**{name: _tuple(value) for name, value in setup.zone.items()}))  # type: ignore[arg-type]
         self._cache = OutsideCache()
         self._resolver = Resolver(_upstreams(setup.upstreams), self._cache, lambda: int.from_bytes(os.urandom(2)))
@@ -142,7 +145,7 @@ class Worker:
         tally = Tally(listening, 1 if sock.family == socket.AF_INET else 2)
         server: UdpServer | TcpServer
         if tcp:
-            server = TcpServer(sock, responder, self._outside, tally, self._loop, self._connections)
+            server = TcpServer(sock, responder, self._outside, tally, self._loop, self._connections, self._transfer_to)
         else:
             server = UdpServer(sock, responder, self._outside, tally)
         self._loop.watch(sock.fileno(), server.readable)

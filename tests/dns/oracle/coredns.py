@@ -28,6 +28,7 @@ COREFILE = """\
         {options}
     }}
     forward . {upstream}
+    {plugins}
 }}
 """
 
@@ -35,7 +36,9 @@ COREFILE = """\
 class CoreDns:
     """Use as a context manager: inside, it has read the API and answers on `address`."""
 
-    def __init__(self, control: ControlPlane, address: str, upstream: str, options: Sequence[str]) -> None:
+    def __init__(
+        self, control: ControlPlane, address: str, upstream: str, options: Sequence[str], plugins: str = ""
+    ) -> None:
         self.address = address
         self._namespace = control.namespace
         corefile = control.directory / "Corefile"
@@ -46,6 +49,7 @@ class CoreDns:
                 kubeconfig=control.kubeconfig("coredns", token=ADMIN_TOKEN),
                 upstream=upstream,
                 options="\n        ".join(options),
+                plugins=plugins,
             )
         )
         argv = (peer("coredns"), "-conf", corefile)

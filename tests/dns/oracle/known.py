@@ -73,12 +73,13 @@ def _name_server(asked: Asked) -> bool:
 
 def _weights(asked: Asked) -> bool:
     """Only the weights differ, and only where an endpoint is in two slices."""
-    without = [{_without_weight(record) for record in reply.answer} for reply in (asked.theirs, asked.ours)]
+    without = [{without_weight(record) for record in reply.answer} for reply in (asked.theirs, asked.ours)]
     rest = asked.theirs[3:] == asked.ours[3:]
     return "double" in asked.name and asked.qtype == "SRV" and without[0] == without[1] and rest
 
 
-def _without_weight(record: str) -> str:
+def without_weight(record: str) -> str:
+    """An SRV record, as `records` writes it, without its weight."""
     words = record.split()
     return " ".join(words[:4] + words[5:])
 

@@ -83,6 +83,7 @@ def test_an_address_that_the_node_does_not_have(node: Node) -> None:
         (("--dns-ttl", "4000"), "--dns-ttl: 4000 is not in 0..3600 seconds"),
         (("--dns-reverse", "10.0.0.0/33"), "--dns-reverse: "),
         (("--logging-format", "xml"), "--logging-format: 'xml' is unknown"),
+        (("--dns-transfer-to", "10.0.0.1/8"), "--dns-transfer-to: 10.0.0.1/8 has host bits set"),
         (("--dns-workers", "0"), "--dns-workers: 0 is not in range"),
     ],
 )

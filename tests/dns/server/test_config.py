@@ -54,6 +54,7 @@ def test_the_command_line_of_the_child_says_the_same() -> None:
         "dns_upstream": ("192.0.2.1", "[2001:db8::1]:5353"),
         "dns_reverse": ("10.244.0.0/16",),
         "dns_ttl": 0,
+        "dns_transfer_to": ("192.0.2.0/24", "2001:db8::1"),
         "dns_workers": 2,
         "dns_ready_file": "/run/kproxy/ready",
         "logging_format": "json",
@@ -65,7 +66,7 @@ def test_the_command_line_of_the_child_says_the_same() -> None:
     config = build_dns_config(values)
     said = dict(word.removeprefix("--").split("=", 1) for word in config.arguments())
     assert said["dns-bind-address"] == "127.0.0.1:5353,[::1]:53"
-    lists = ("dns-bind-address", "dns-node-local", "dns-intercept", "dns-upstream", "dns-reverse")
+    lists = ("dns-bind-address", "dns-node-local", "dns-intercept", "dns-upstream", "dns-reverse", "dns-transfer-to")
     again: dict[str, Any] = {
         {"v": "verbosity"}.get(flag, flag.replace("-", "_")): tuple(value.split(",")) if flag in lists else value
         for flag, value in said.items()
