@@ -184,7 +184,8 @@ def test_a_neighbour_reaches_loopback_only_where_route_localnet_lets_it(cluster:
 # --- what it leaves -------------------------------------------------------------------------------------------
 
 HOLD = """
-import subprocess, sys
+import signal, subprocess, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # not so under nohup
 from tests.lab import Cluster
 with Cluster() as cluster:
     cluster.node.popen(["sleep", "1000"], stdout=subprocess.DEVNULL)
