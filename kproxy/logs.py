@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 from kproxy.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 DEBUG_FROM = 4
 """klog's level of what is only of interest when something goes wrong."""
 
 FORMATS = ("text", "json")
+
+SHOWN = 20
+"""Lines of one kind in one go; the rest is counted."""
 
 
 def logging_format(form: str) -> str:
@@ -28,6 +31,14 @@ def logging_format(form: str) -> str:
 def fields(**values: Any) -> Mapping[str, Any]:
     """Return the `extra` of a log call that adds fields to the line in JSON: `log.info("...", extra=fields(n=1))`."""
     return {"fields": values}
+
+
+def log_some(log: logging.Logger, level: int, form: str, texts: Sequence[str]) -> None:
+    """Log each text, but of many only SHOWN, and how many more there are. `form` has one %s."""
+    for text in texts[:SHOWN]:
+        log.log(level, form, text)
+    if len(texts) > SHOWN:
+        log.log(level, form, f"... and {len(texts) - SHOWN} more")
 
 
 def set_up_logging(verbosity: int, form: str = "text") -> logging.Logger:

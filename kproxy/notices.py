@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from kproxy.logs import log_some
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -12,9 +14,6 @@ if TYPE_CHECKING:
     from kproxy.state.cluster import ClusterState
 
 log = logging.getLogger(__name__)
-
-SHOWN = 20
-"""Lines of one kind in one go; the rest is counted."""
 
 
 class Notices:
@@ -40,21 +39,14 @@ class Notices:
         self._seen = seen
         now = dict.fromkeys(str(problem) for problem in (*seen[1], *state.problems()))
         self._metrics.source_errors.set(len(now))
-        _lines(logging.ERROR, "refused: %s", [text for text in now if text not in self._problems])
-        _lines(logging.INFO, "mended: %s", [text for text in self._problems if text not in now])
+        log_some(log, logging.ERROR, "refused: %s", [text for text in now if text not in self._problems])
+        log_some(log, logging.INFO, "mended: %s", [text for text in self._problems if text not in now])
         self._problems = now
         warnings = dict.fromkeys((*seen[2], *state.warnings()))
-        _lines(logging.WARNING, "%s", [text for text in warnings if text not in self._warnings])
+        log_some(log, logging.WARNING, "%s", [text for text in warnings if text not in self._warnings])
         self._warnings = warnings
         dns = dict(state.handed_to_dns())
         new = [f"{key} ({why})" for key, why in dns.items() if self._dns.get(key) != why]
-        _lines(logging.INFO, "no rules, handed to DNS: %s", new)
+        log_some(log, logging.INFO, "no rules, handed to DNS: %s", new)
         self._dns = dns
         self.told = True
-
-
-def _lines(level: int, form: str, texts: list[str]) -> None:
-    for text in texts[:SHOWN]:
-        log.log(level, form, text)
-    if len(texts) > SHOWN:
-        log.log(level, form, f"... and {len(texts) - SHOWN} more")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kproxy.agent import Agent
-from kproxy.errors import ServerError, SourceError
+from kproxy.errors import ServerError
 from kproxy.events import event
 from kproxy.events.log import EventLog
 from kproxy.health.server import start_healthz_server
@@ -95,11 +95,9 @@ def _source(config: Config, metrics: Metrics) -> tuple[Source, EventLog]:
         observe = metrics.observe_api_request
         source = KubernetesSource(credentials, config.node_name, pod_cidrs=pod_cidrs, observe=observe)
         return source, EventSender(credentials, config.node_name, observe)
-    if not config.manifests.is_dir():
-        raise SourceError(f"--manifests {config.manifests}: no such directory", remedy="create it, or name another")
     from kproxy.sources.directory import ManifestDirectory
 
-    return ManifestDirectory(config.manifests), EventLog()
+    return ManifestDirectory.given(config.manifests), EventLog()
 
 
 def _set_oom_score(score: int) -> None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kproxy.errors import ObjectError
+from kproxy.logs import SHOWN
 from kproxy.metrics.registry import Metrics
-from kproxy.notices import SHOWN, Notices
+from kproxy.notices import Notices
 from kproxy.state.addresses import Family
 from kproxy.state.cluster import ClusterState
 from tests.state.objects import NODE, endpoint, endpoint_slice, gone, here, service

@@ -10,6 +10,7 @@ from kproxy.cli.flags import OWN_FLAGS, SETTINGS, UNUSED, Flag, config_option, f
 from kproxy.cli.settings import gather
 from kproxy.cli.values import DURATION
 from kproxy.config import build_config
+from kproxy.kube.login import without_secret
 from kproxy.settings.durations import format_duration
 
 
@@ -47,4 +48,6 @@ def _text(flag: Flag, value: Any) -> str:
         return ",".join(value)
     if isinstance(value, bool):
         return str(value).lower()
+    if flag.key == "master":
+        return without_secret(value)
     return format_duration(value) if flag.type is DURATION else str(value)

@@ -59,6 +59,11 @@ class Tls:
     certificate_from: str = ""
 
 
+def without_secret(url: str) -> str:
+    """Return a URL as it may be shown: without user and password."""
+    return _USER_INFO.sub("//...@", url)
+
+
 def make_login(url: str, tls: Tls, *, authorization: str = "") -> Login:
     """Put a login together; TLS is used for https alone. Raises SourceError."""
     try:
@@ -67,8 +72,9 @@ def make_login(url: str, tls: Tls, *, authorization: str = "") -> Login:
     except ValueError:
         host, port = None, None
     if not host or parts.scheme not in ("http", "https"):
-        shown = _USER_INFO.sub("//...@", url)
-        raise SourceError(f"{shown}: not a URL of an API server", remedy="it looks like https://HOST:6443")
+        raise SourceError(
+            f"{without_secret(url)}: not a URL of an API server", remedy="it looks like https://HOST:6443"
+        )
     if not _HEADER_VALUE.fullmatch(authorization):
         raise SourceError("its token or password has characters that no header can carry, a line break perhaps")
     secure = parts.scheme == "https"

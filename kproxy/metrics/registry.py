@@ -171,50 +171,49 @@ class Metrics:
         )
 
     def _add_iptables_metrics(self, sync: str) -> None:
-        shown = self._shown_in("iptables")
-        tables = (*FAMILY, "table")
-        self._rules = Gauge(f"{sync}_iptables_total", "iptables rules owned", tables, registry=shown)
-        self._rules_last = Gauge(
-            f"{sync}_iptables_last", "iptables rules written by the last sync", tables, registry=shown
+        modes, tables = ("iptables",), (*FAMILY, "table")
+        self._rules = self._gauge(f"{sync}_iptables_total", "iptables rules owned", tables, modes)
+        self._rules_last = self._gauge(
+            f"{sync}_iptables_last", "iptables rules written by the last sync", tables, modes
         )
-        self._restore_failures = Counter(
+        self._restore_failures = self._counter(
             f"{sync}_iptables_restore_failures_total",
             "iptables-restore runs that failed; in IPVS mode, writes of the packet filter",
             FAMILY,
-            registry=self._shown_in("iptables", "ipvs"),
+            (*modes, "ipvs"),
         )
-        self._partial_restore_failures = Counter(
+        self._partial_restore_failures = self._counter(
             f"{sync}_iptables_partial_restore_failures_total",
             "Partial syncs whose iptables-restore failed",
             FAMILY,
-            registry=shown,
+            modes,
         )
 
     def _add_nftables_metrics(self, sync: str) -> None:
-        shown = self._shown_in("nftables")
-        self._nftables_failures = Counter(
-            f"{sync}_nftables_sync_failures_total", "nftables transactions that failed", FAMILY, registry=shown
+        modes = ("nftables",)
+        self._nftables_failures = self._counter(
+            f"{sync}_nftables_sync_failures_total", "nftables transactions that failed", FAMILY, modes
         )
-        self._nftables_cleanup_failures = Counter(
+        self._nftables_cleanup_failures = self._counter(
             f"{sync}_nftables_cleanup_failures_total",
             "Deletions of nftables chains out of use that failed",
             FAMILY,
-            registry=shown,
+            modes,
         )
         localhost = "kubeproxy_nftables_localhost_nodeport"
-        self._localhost_listeners = Gauge(
-            f"{localhost}_listeners", "Node ports that are relayed on localhost", FAMILY, registry=shown
+        self._localhost_listeners = self._gauge(
+            f"{localhost}_listeners", "Node ports that are relayed on localhost", FAMILY, modes
         )
-        self._localhost_failures = Counter(
+        self._localhost_failures = self._counter(
             f"{localhost}_listener_creation_failures_total",
             "Node ports on localhost that could not be listened on",
             FAMILY,
-            registry=shown,
+            modes,
         )
 
-    def _shown_in(self, *modes: str) -> CollectorRegistry | None:
-        """Return the registry for metrics of some modes: in another they are counted all the same, and not shown."""
-        return self.registry if self._mode in modes else None
+    def _shown_in(self, modes: Sequence[str]) -> CollectorRegistry | None:
+        """Return the registry for metrics of some modes (all, if none): in another they are counted, and not shown."""
+        return self.registry if not modes or self._mode in modes else None
 
     def _new_family(self, family: str) -> FamilyMetrics:
         return FamilyMetrics(
@@ -238,11 +237,11 @@ class Metrics:
             conntrack_deleted_entries=self._conntrack_deleted.labels(family),
         )
 
-    def _counter(self, name: str, documentation: str, labels: Sequence[str] = ()) -> Counter:
-        return Counter(name, documentation, labels, registry=self.registry)
+    def _counter(self, name: str, documentation: str, labels: Sequence[str] = (), modes: Sequence[str] = ()) -> Counter:
+        return Counter(name, documentation, labels, registry=self._shown_in(modes))
 
-    def _gauge(self, name: str, documentation: str, labels: Sequence[str] = ()) -> Gauge:
-        return Gauge(name, documentation, labels, registry=self.registry)
+    def _gauge(self, name: str, documentation: str, labels: Sequence[str] = (), modes: Sequence[str] = ()) -> Gauge:
+        return Gauge(name, documentation, labels, registry=self._shown_in(modes))
 
     def _histogram(self, name: str, documentation: str, buckets: Sequence[float]) -> Histogram:
         return Histogram(name, documentation, FAMILY, registry=self.registry, buckets=buckets)

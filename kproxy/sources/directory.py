@@ -34,6 +34,13 @@ class ManifestDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    @classmethod
+    def given(cls, path: Path) -> ManifestDirectory:
+        """Return that of --manifests. Raises SourceError if it is none, before anything else is done."""
+        if not path.is_dir():
+            raise SourceError(f"--manifests {path}: no such directory", remedy="create it, or name another")
+        return cls(path)
+
     def read_once(self) -> ChangeBatch:
         """Return all objects there are now, and all problems. Raises SourceError if there is no such directory."""
         folder = Folder(self.path)

@@ -57,6 +57,13 @@ def test_config_all_prints_defaults_too(capsys: pytest.CaptureFixture[str]) -> N
     assert all(line.split()[-1] == "default" for line in lines)
 
 
+def test_config_shows_no_password(capsys: pytest.CaptureFixture[str]) -> None:
+    call("config", "--master", "https://admin:hunter2@192.0.2.1:6443")
+    shown = capsys.readouterr().out
+    assert "https://...@192.0.2.1:6443" in shown
+    assert "hunter2" not in shown
+
+
 def test_all_that_is_wrong_is_named_at_once(capsys: pytest.CaptureFixture[str], file: Path) -> None:
     file.write_text(f"{HEAD}conntrack: {{min: -5}}\nmode: userland\nclusterCIDR: nonsense\n")
     assert call("run", "--config", str(file)) == 2

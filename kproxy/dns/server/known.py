@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 from kproxy.dns.feed import encode_object
 from kproxy.dns.problems import problems_of
-from kproxy.errors import SourceError
 from kproxy.kube.credentials import find_credentials
 from kproxy.kube.resources import ALL_ENDPOINT_SLICES, ALL_SERVICES, NAMESPACES, PODS
+from kproxy.logs import log_some
 from kproxy.sources.directory import ManifestDirectory
 from kproxy.sources.kubernetes import KubernetesSource
 
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 KINDS: Final = ("Service", "EndpointSlice", "Endpoints", "Namespace", "Pod")
-SHOWN: Final = 20
-"""Refused objects that are named at a time."""
 
 
 def open_source(config: DnsConfig) -> KubernetesSource | ManifestDirectory:
@@ -39,9 +37,7 @@ def open_source(config: DnsConfig) -> KubernetesSource | ManifestDirectory:
         slices = () if config.zone.no_endpoints else (ALL_ENDPOINT_SLICES,)
         resources = (ALL_SERVICES, *slices, NAMESPACES, *pods)
         return KubernetesSource(find_credentials(config.kubeconfig, config.master), "", resources=resources)
-    if not config.manifests.is_dir():
-        raise SourceError(f"--manifests {config.manifests}: no such directory", remedy="create it, or name another")
-    return ManifestDirectory(config.manifests)
+    return ManifestDirectory.given(config.manifests)
 
 
 class Known:
@@ -82,10 +78,6 @@ class Known:
                 self._unfit[change.kind, change.key] = found
         unfit = [text for _, texts in sorted(self._unfit.items()) for text in texts]
         now = dict.fromkeys([*(str(problem) for problem in problems), *unfit])
-        new = [text for text in now if text not in self._said]
-        for text in new[:SHOWN]:
-            log.error("refused: %s", text)
-        if len(new) > SHOWN:
-            log.error("refused: ... and %d more", len(new) - SHOWN)
+        log_some(log, logging.ERROR, "refused: %s", [text for text in now if text not in self._said])
         self._said = now
         return len(now)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -21,21 +22,32 @@ def test_ready_once_and_signs_of_life_while_all_is_well() -> None:
         notify.bind("\0" + name[1:])
         notify.setblocking(False)
         why, wrong = "not yet", ""
+        asked: Counter[str] = Counter()
+
+        def told(what: str, answer: str) -> str:
+            asked[what] += 1
+            return answer
+
+        async def asked_again(what: str) -> None:
+            before = asked[what]
+            async with asyncio.timeout(5):
+                while asked[what] < before + 3:
+                    await asyncio.sleep(0)
 
         async def play() -> list[bytes]:
             nonlocal why, wrong
             loop = asyncio.get_running_loop()
             environ = {"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "30000"}
             standing = Standing(Supervisor(environ), None)
-            task = loop.create_task(standing.tell(lambda: why, lambda: wrong))
-            await asyncio.sleep(0.2)
+            task = loop.create_task(standing.tell(lambda: told("ready", why), lambda: told("healthy", wrong)))
+            await asked_again("ready")
             assert silent(notify)
             why = ""
             heard = [await loop.sock_recv(notify, 100) for _ in range(3)]
             wrong = "a worker says nothing"
             while not silent(notify):  # what was said before
                 pass
-            await asyncio.sleep(0.1)
+            await asked_again("healthy")
             assert silent(notify)
             task.cancel()
             with suppress(asyncio.CancelledError):

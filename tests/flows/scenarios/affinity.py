@@ -53,8 +53,9 @@ def pinned_endpoint_gone(scene: Scene) -> None:
     left = [name for name in scene.deployed[0].svc.endpoints.split() if name != gone]
     scene.set_endpoints(" ".join(left))
     now: Pins = {}
-    # A datagram that is on its way to the endpoint when that is taken out: its reply is nobody's any more.
-    may_be_lost = {client for client, who in before.items() if who == gone and client[0] == "udp"}
+    # IPVS forgets a datagram that is on its way to the endpoint when that is taken out: its reply is nobody's any more.
+    forgets = scene.mode.letter == "v"
+    may_be_lost = {client for client, who in before.items() if forgets and who == gone and client[0] == "udp"}
 
     def nobody_is_sent_there() -> bool:
         now.update(_ask_from_everywhere(scene, may_be_lost))
