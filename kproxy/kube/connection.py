@@ -43,7 +43,9 @@ async def connect(login: Login) -> tuple[asyncio.StreamReader, asyncio.StreamWri
         # An address needs none, and asyncio's race leaks the connection if it is cancelled just after it was won.
         happy_eyeballs_delay=None if _is_address(login.host) else 0.25,
     )
-    connection: socket.socket = writer.get_extra_info("socket")
+    connection: socket.socket | None = writer.get_extra_info("socket")
+    if connection is None:
+        raise ConnectionResetError("the server ended the connection as soon as it was open")
     for level, option, value in TCP_OPTIONS:
         connection.setsockopt(level, option, value)
     return reader, writer

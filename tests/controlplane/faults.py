@@ -12,7 +12,7 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
-from tests.controlplane.link import Faults, Link
+from tests.controlplane.link import Faults, Link, socket_of
 from tests.controlplane.truncation import Truncation
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class FaultProxy:
             for link in self._links:
                 link.deaf = True
                 with contextlib.suppress(OSError):
-                    link.client.get_extra_info("socket").shutdown(socket.SHUT_WR)
+                    socket_of(link.client).shutdown(socket.SHUT_WR)
 
         self._do(half_close)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import struct
 from dataclasses import dataclass
@@ -15,6 +16,14 @@ if TYPE_CHECKING:
     from tests.controlplane.truncation import Truncation
 
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+def socket_of(writer: asyncio.StreamWriter) -> socket.socket:
+    """The socket below a stream. OSError when the other side has just ended the connection: then there is none."""
+    sock: socket.socket | None = writer.get_extra_info("socket")
+    if sock is None:
+        raise OSError(errno.ENOTCONN, "the connection has ended")
+    return sock
 
 
 @dataclass(slots=True)
@@ -41,9 +50,8 @@ class Link:
     def end(self, *, reset: bool) -> None:
         for writer in (self.client, self.server):
             if reset:
-                sock = writer.get_extra_info("socket")
                 with contextlib.suppress(OSError):
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+                    socket_of(writer).setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
                 writer.transport.abort()
             else:
                 writer.close()

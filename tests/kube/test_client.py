@@ -251,6 +251,32 @@ def test_tls_and_a_rotated_token(authority: Authority, pair: Pair, tmp_path: Pat
     asyncio.run(run())
 
 
+def test_a_connection_that_ends_as_soon_as_it_is_open(
+    authority: Authority, pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """asyncio has forgotten the socket by the time it hands such a connection over."""
+    connect, ended = asyncio.open_connection, 0
+
+    async def ending(*args: Any, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        nonlocal ended
+        reader, writer = await connect(*args, **kwargs)
+        if ended < 2:
+            ended += 1
+            writer.transport.abort()
+            await asyncio.wait([asyncio.ensure_future(writer.wait_closed())])
+            assert writer.get_extra_info("socket") is None
+        return reader, writer
+
+    async def run() -> None:
+        async with live_api(LiveApi(), serving(pair)) as api:
+            monkeypatch.setattr(asyncio, "open_connection", ending)
+            async with running(account(tmp_path, authority.ca, api.port)) as client:
+                await client.until(lambda: client.reflector.synced)
+        assert ended == 2
+
+    asyncio.run(run())
+
+
 def test_an_unknown_ca_until_the_file_is_replaced(authority: Authority, pair: Pair, tmp_path: Path) -> None:
     other = Authority(tmp_path, "other")
 

@@ -43,8 +43,9 @@ EVERYWHERE: dict[str, str | int] = {
     "net/ipv4/conf/default/rp_filter": 0,
     "net/ipv4/icmp_ratelimit": 0,
     "net/ipv6/icmp/ratelimit": 0,
-    # 28,000 source ports are few for a lab that reuses addresses all the time.
-    "net/ipv4/ip_local_port_range": "10000 64999",
+    # Many source ports, for a lab that reuses addresses all the time, but none on which one of its servers listens:
+    # node ports are from 30000 to 32767, health check node ports below.
+    "net/ipv4/ip_local_port_range": "32768 64999",
 }
 FORWARDING: dict[str, str | int] = {
     "net/ipv4/ip_forward": 1,
