@@ -1,4 +1,4 @@
-"""Alert rules and dashboard: what the real promtool says of them, and whether their metrics exist."""
+"""Alert rules and dashboards: what the real promtool says of them, and whether their metrics exist."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from kproxy.dns.feed import Counted, Counts
+from kproxy.dns.feed import Counted, Counts, Sample
 from kproxy.dns.server.metrics import DnsMetrics
+from kproxy.dns.tally import DURATION_BUCKETS
 from kproxy.kube.client import Exchange
 from kproxy.metrics.registry import Metrics
 from tests.monitoring.operator_rule import ALERTS, OBJECT, ROOT, prometheus_rule
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-DASHBOARD = ROOT / "deploy" / "monitoring" / "grafana-dashboard.json"
+DASHBOARDS = [ROOT / "deploy" / "monitoring" / f"grafana-dashboard{which}.json" for which in ("", "-dns")]
 
 
 def promtool(*arguments: str | Path) -> str:
@@ -32,9 +33,10 @@ def promtool(*arguments: str | Path) -> str:
 
 
 def dashboard_expressions() -> Iterator[str]:
-    for panel in json.loads(DASHBOARD.read_text())["panels"]:
-        for target in panel["targets"]:
-            yield target["expr"]
+    for dashboard in DASHBOARDS:
+        for panel in json.loads(dashboard.read_text())["panels"]:
+            for target in panel["targets"]:
+                yield target["expr"]
 
 
 def alerts() -> list[dict[str, Any]]:
@@ -52,7 +54,7 @@ def test_every_alert_is_tested_and_explained() -> None:
     assert names == {rule["alert"] for rule in alerts()}
 
 
-def test_the_dashboard_s_expressions_are_prometheus_s(tmp_path: Path) -> None:
+def test_the_dashboards_expressions_are_prometheus_s(tmp_path: Path) -> None:
     records = [{"record": f"panel:{n}", "expr": expr} for n, expr in enumerate(dashboard_expressions())]
     file = tmp_path / "panels.yaml"
     file.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": records}]}).replace("$instance", "a"))
@@ -65,7 +67,13 @@ def test_they_are_about_metrics_that_exist() -> None:
     metrics.observe_api_request(Exchange("GET", "api:6443", 200, 0.1))
     dns = DnsMetrics(node_local=True)
     reply = Counted("dns://127.0.0.1:53", "udp", 1, 1, 0, 40, 60, False, "kubernetes", 1)
-    dns.add(Counts([reply], [], {}, {}), worker=0)
+    hits = [0] * (len(DURATION_BUCKETS) + 1)
+    durations = [
+        Sample("request", ("dns://127.0.0.1:53",), hits, 0),
+        Sample("forward", ("192.0.2.53:53", "0"), hits, 0),
+    ]
+    dns.add(Counts([reply], durations, {}, {}), worker=0)
+    dns.programming.labels("headless_with_selector").observe(0.1)
     exported = {
         sample.name
         for text in (metrics.exposition(), dns.exposition())
