@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import gc
 import logging
@@ -19,6 +18,7 @@ from kproxy.metrics.registry import Metrics
 from kproxy.metrics.server import start_metrics_server
 from kproxy.modes import mode
 from kproxy.plan.local_traffic import DetectLocalMode
+from kproxy.threads import run_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,7 +53,7 @@ def run_agent(config: Config) -> None:
     try:
         drift = proxy_mode.drift(proxiers)
         take_over = proxy_mode.take_over(config)
-        asyncio.run(Agent(config, source, proxiers, health, metrics, events, drift=drift, take_over=take_over).run())
+        run_loop(Agent(config, source, proxiers, health, metrics, events, drift=drift, take_over=take_over).run())
     finally:
         for server in servers:
             if server is not None:
@@ -78,7 +78,7 @@ def _last_word(events: EventLog, made_of: Callable[[str], event.Event]) -> Itera
         yield
     except ServerError as error:
         events.record(made_of(str(error)))
-        asyncio.run(events.flush(LAST_WORD_S))
+        run_loop(events.flush(LAST_WORD_S))
         raise
 
 

@@ -1,18 +1,20 @@
-"""Calls that may block for ever (a tool, the kernel, a plugin, a file), beside the event loop.
+"""Calls that may block for ever (a tool, the kernel, a plugin, a file, the resolver), beside the event loop.
 
-Their threads do not keep the process from ending; those of `asyncio.to_thread` would.
+Their threads do not keep the process from ending; those of `asyncio.to_thread`, and of asyncio's own look-ups, would.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from contextlib import suppress
+from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
 T = TypeVar("T")
 
@@ -93,3 +95,16 @@ class _Worker:
 def in_thread(call: Callable[[], T]) -> asyncio.Future[T]:
     """Begin a single call in a thread; the future has what it returns or raises. To cancel it does not end the call."""
     return Calls().start(call)
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """The event loop, which looks names up in such a thread."""
+
+    async def getaddrinfo(self, *where: Any, **how: Any) -> Any:
+        return await in_thread(partial(socket.getaddrinfo, *where, **how))
+
+
+def run_loop(main: Coroutine[Any, Any, T]) -> T:
+    """Do what `asyncio.run` does, but end without waiting for the resolver."""
+    with asyncio.Runner(loop_factory=_Loop) as runner:
+        return runner.run(main)

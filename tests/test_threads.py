@@ -23,6 +23,26 @@ async def main():
 asyncio.run(main())
 """
 
+LOOK_UP = """
+import asyncio, socket, threading
+from kproxy.threads import run_loop
+
+begun = threading.Event()
+
+def look_up(*_, **__):
+    begun.set()
+    threading.Event().wait()
+
+async def main():
+    asyncio.create_task(asyncio.open_connection("api.example", 6443))
+    while not begun.is_set():
+        await asyncio.sleep(0.01)
+    return "ended"
+
+socket.getaddrinfo = look_up
+print(run_loop(main()))
+"""
+
 
 def test_what_it_returns_and_raises() -> None:
     async def main() -> None:
@@ -62,6 +82,12 @@ def test_a_call_goes_on_when_nobody_waits_for_it_any_more() -> None:
 def test_a_call_that_hangs_does_not_keep_the_process_from_ending() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=30, check=True)
     assert (done.stdout, done.stderr) == ("False\n", "")
+
+
+def test_a_look_up_that_hangs_does_not_either() -> None:
+    """A resolver that nobody answers takes up to half a minute: longer than SIGTERM's sender waits."""
+    done = subprocess.run([sys.executable, "-c", LOOK_UP], capture_output=True, text=True, timeout=30, check=True)
+    assert (done.stdout, done.stderr) == ("ended\n", "")
 
 
 def test_threads_are_used_again_and_end_with_what_used_them() -> None:

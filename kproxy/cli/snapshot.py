@@ -10,6 +10,7 @@ from kproxy.kube.credentials import find_credentials
 from kproxy.sources.directory import ManifestDirectory
 from kproxy.sources.kubernetes import KubernetesSource
 from kproxy.state.cluster import ClusterState
+from kproxy.threads import run_loop
 
 if TYPE_CHECKING:
     from kproxy.config import Config
@@ -31,7 +32,7 @@ def snapshot(config: Config) -> tuple[ClusterState, ChangeBatch]:
         batch = ManifestDirectory(config.manifests).read_once()
     else:
         source = KubernetesSource(find_credentials(config.kubeconfig, config.master), config.node_name, node_wait_s=0)
-        batch = asyncio.run(_first(source))
+        batch = run_loop(_first(source))
     state.apply(batch.changes)
     return state, batch
 

@@ -26,6 +26,7 @@ from kproxy.dns.server.upstreams import Upstreams
 from kproxy.errors import KproxyError
 from kproxy.sources.kubernetes import KubernetesSource
 from kproxy.supervisor import Supervisor
+from kproxy.threads import run_loop
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -56,7 +57,7 @@ def run_dns(config: DnsConfig) -> None:
         local.make()
     site = start_site(config.http_bind_address, service.metrics, service.not_ready, service.unhealthy)
     try:
-        asyncio.run(service.run())
+        run_loop(service.run())
     finally:
         if site is not None:
             site.close()
