@@ -17,6 +17,7 @@ Route = Callable[[], Answer]
 
 # A body is of no use here, but closing a connection with unread bytes resets it, and the client might lose the answer.
 BODY_READ_MAX = 64 * 1024
+DIGITS_MAX = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,8 @@ class _RequestHandler(BaseHTTPRequestHandler):
     def _skip_body(self) -> None:
         length = self.headers.get("Content-Length", "")
         if length.isascii() and length.isdigit():
-            self.rfile.read(min(int(length), BODY_READ_MAX))
+            # A number of so many digits that Python would not read it is too large in any case.
+            self.rfile.read(min(int(length[:DIGITS_MAX]), BODY_READ_MAX))
 
     def version_string(self) -> str:
         return self.server_version

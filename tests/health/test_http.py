@@ -94,8 +94,9 @@ def test_other_methods_are_answered_alike(port: int, method: str) -> None:
     ("request_bytes", "status"),
     [(b"GET /hello\xff HTTP/1.1\r\n\r\n", b"404"),
      (b"\x16\x03\x01\x02\x00\x01\r\n\r\n", b"400"), (b"FROB / HTTP/1.1\r\n\r\n", b"501"),
-     (b"GET /" + b"a" * 70000 + b" HTTP/1.1\r\n\r\n", b"414"), (b"GET /hello HTTP/1.0\r\n\r\n", b"200")],
-    ids=["bytes", "tls", "unknown method", "long", "old"],
+     (b"GET /" + b"a" * 70000 + b" HTTP/1.1\r\n\r\n", b"414"), (b"GET /hello HTTP/1.0\r\n\r\n", b"200"),
+     (b"POST /hello HTTP/1.1\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n" + b"a" * 65536, b"200")],
+    ids=["bytes", "tls", "unknown method", "long", "old", "length"],
 )  # fmt: skip
 def test_odd_requests(port: int, request_bytes: bytes, status: bytes) -> None:
     with connect(port) as connection:
