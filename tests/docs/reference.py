@@ -23,11 +23,17 @@ HEAD = f"""\
 
 By flags, or by a file that `--config` names: a {KUBE_PROXY_KIND} (`{KUBE_PROXY_VERSION}`), kube-proxy's
 own, with kproxy's settings in a second document of the same file, a {KPROXY_KIND}. With a file, kube-proxy's flags do
-not count but for `--hostname-override`, `--master` and `-v`; kproxy's own flags do, and win. `kproxy config` prints the
-outcome and where each value comes from. A file that changes ends the process, so that its supervisor starts it anew.
+not count but for `--hostname-override`, `--master`, `--logging-format` and `-v`; kproxy's own flags do, and win.
+`kproxy config` prints the outcome and where each value comes from. A file that changes ends the process, so that its
+supervisor starts it anew.
 
 In the file, an unknown or repeated field is named in the log and passed over. Values of a wrong type or out of range
-are errors, all of which are named at once. A list or duration that is empty, zero or null is as good as left out.
+are errors, all of which are named at once. What is empty or null is as good as left out, and so is a duration of zero,
+but for `conntrack.tcpEstablishedTimeout` and `conntrack.tcpCloseWaitTimeout`: these leave the kernel's alone then.
+
+`-v` (`logging.verbosity`) from 4 on logs in detail. Three of kube-proxy's flags do something else than run:
+`--init-only` makes the settings of the kernel that need more rights than the agent, `--write-config-to FILE` writes the
+configuration as such a file, and `--cleanup` does what `kproxy cleanup` does.
 """
 
 
