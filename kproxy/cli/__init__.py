@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
 import sys
 from pathlib import Path
 
@@ -83,8 +85,10 @@ def main(arguments: list[str] | None = None) -> None:
     except KproxyError as error:
         _complain(str(error))
         sys.exit(EXIT_FAILED)
-    except BrokenPipeError:
-        sys.stderr.close()
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _complain(f"standard output: {os.strerror(errno.ENOSPC)}")
         sys.exit(EXIT_FAILED)
 
 

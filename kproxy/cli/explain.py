@@ -115,6 +115,8 @@ def _questions(
         try:
             found, address = parse_ip(host.strip("[]"))
             number = int(port)
+            if not 1 <= number <= 65535:
+                raise ValueError
         except ValueError:
             remedy = "give IP:PORT, [IP]:PORT, NAMESPACE/NAME or NAMESPACE/NAME:PORT"
             raise ConfigError("TARGET", f"{target!r} is none", remedy=remedy) from None

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,7 +25,6 @@ from tests.plan.iptables.kernel import FakeKernel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from kproxy.config import Config
     from kproxy.plan.iptables.restore import Restore, SavedTable
@@ -100,6 +100,14 @@ def test_no_verb_at_all_shows_the_help(capsys: pytest.CaptureFixture[str]) -> No
         main([])
     assert caught.value.code == 2
     assert "Commands:" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_told_in_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "kproxy", "version"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert (done.returncode, done.stderr) == (1, "kproxy: standard output: No space left on device\n")
 
 
 # render
@@ -299,6 +307,8 @@ def test_explain_an_address(capsys: pytest.CaptureFixture[str], manifests: Path)
         ("nobody", "ns1/svc1", "SOURCE"),
         ("outside", "172.30.0.41", "TARGET"),
         ("outside", "172.30.0.41:http", "TARGET"),
+        ("outside", "172.30.0.41:65536", "TARGET"),
+        ("outside", "172.30.0.41:0", "TARGET"),
         ("outside", "ns1/other", "no such Service"),
         ("outside", "ns1/svc1:p81", "no such Service, port"),
         ("outside", "ns1/db", "it is for DNS (headless)"),
