@@ -28,6 +28,7 @@ TRUE, FALSE = frozenset({"1", "t", "true"}), frozenset({"0", "f", "false"})
 
 MODES = ("iptables", "nftables", "ipvs")
 COUNTERS = ("none", "services", "endpoints")
+VARIANTS = ("auto", "legacy", "nft")
 _INTERFACE = re.compile(r"[^\s/+!\"'\\]+\Z")
 _MAX_INTERFACE = 15
 
@@ -82,7 +83,8 @@ class Checked:
     def min_sync_period(self, prefix: str) -> float:
         """Return --PREFIX-min-sync-period, which is no longer than --PREFIX-sync-period."""
         value = self.seconds(f"{prefix}_min_sync_period", 0.0)
-        if value > self.seconds(f"{prefix}_sync_period", 30.0):
+        longest = float(self._values.get(f"{prefix}_sync_period", 30.0))
+        if value > longest > 0:
             raise ConfigError(
                 f"--{prefix}-min-sync-period", f"{value:g}s is longer than --{prefix}-sync-period", remedy="shorten it"
             )
@@ -124,7 +126,14 @@ def node_name(override: str) -> str:
 def counters(value: str) -> str:
     """Return --connection-counters."""
     if value not in COUNTERS:
-        raise ConfigError("--connection-counters", f"{value!r} is none of {', '.join(COUNTERS)}")
+        raise ConfigError("--connection-counters", f"{value!r} is unknown", remedy=f"use {', '.join(COUNTERS)}")
+    return value
+
+
+def iptables_variant(value: str) -> str:
+    """Return --iptables-variant."""
+    if value not in VARIANTS:
+        raise ConfigError("--iptables-variant", f"{value!r} is unknown", remedy=f"use {', '.join(VARIANTS)}")
     return value
 
 

@@ -155,6 +155,7 @@ def test_edges_that_are_taken(values: dict[str, Any]) -> None:
 REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("--hostname-override", {"hostname_override": "  "}),
     ("--proxy-mode", {"proxy_mode": "IPVS"}),
+    ("--iptables-variant", {"iptables_variant": "nftables"}),
     ("--ipvs-scheduler", {"proxy_mode": "ipvs", "ipvs_scheduler": "nosuch"}),
     ("--ipvs-exclude-cidrs", {"proxy_mode": "ipvs", "ipvs_exclude_cidrs": ("10.0.0.1",)}),
     ("--ipvs-sync-period", {"proxy_mode": "ipvs", "ipvs_sync_period": 0.0}),
@@ -195,6 +196,7 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("--iptables-masquerade-bit", {"iptables_masquerade_bit": -1}),
     ("--iptables-sync-period", {"iptables_sync_period": 0.0}),
     ("--iptables-sync-period", {"iptables_sync_period": -1.0}),
+    ("--connection-counters", {"connection_counters": "all"}),
     ("--iptables-min-sync-period", {"iptables_min_sync_period": -1.0}),
     ("--iptables-min-sync-period", {"iptables_min_sync_period": 31.0}),
     ("--iptables-min-sync-period", {"iptables_sync_period": 1.0, "iptables_min_sync_period": 2.0}),

@@ -126,7 +126,7 @@ class _Reader:
             return
         try:
             converted = _CONVERT[field.kind](value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             self._wrong(field.path, value, field.kind.value)
             return
         if not converted and not field.pointer:
