@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from typing import TYPE_CHECKING
 
@@ -76,3 +77,19 @@ def test_a_config_map_s_symlink_is_turned(tmp_path: Path) -> None:
         (tmp_path / "..new").rename(tmp_path / "..data")
 
     follow(path, turn)
+
+
+def test_a_change_on_a_node_without_inotify_instances(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A node with many containers has often used up its 128; that must not keep Services from being served."""
+
+    def used_up(**_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("kproxy.sources.watch.Inotify", used_up)
+    monkeypatch.setattr("kproxy.config_watch.LOOK_AGAIN_S", 0.01)
+    path = tmp_path / "config.conf"
+    path.write_text("one")
+    follow(path, write)
+    assert "raise the sysctl fs.inotify.max_user_instances" in caplog.text
