@@ -49,8 +49,12 @@ def find_credentials(
     Raises SourceError or FeatureMissing for what can't heal by itself: no such file, no service account.
     """
     if kubeconfig is not None:
-        if not kubeconfig.is_file():
-            raise SourceError(f"--kubeconfig {kubeconfig}: no such file", remedy="create it, or name another")
+        try:
+            what = "" if kubeconfig.is_file() else "no such file"
+        except OSError as error:  # of a directory on the way to it
+            what = why(error)
+        if what:
+            raise SourceError(f"--kubeconfig {kubeconfig}: {what}", remedy="create it, or name another")
         found = Kubeconfig(kubeconfig, master)
         found.require()
         return found

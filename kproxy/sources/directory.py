@@ -37,8 +37,12 @@ class ManifestDirectory:
     @classmethod
     def given(cls, path: Path) -> ManifestDirectory:
         """Return that of --manifests. Raises SourceError if it is none, before anything else is done."""
-        if not path.is_dir():
-            raise SourceError(f"--manifests {path}: no such directory", remedy="create it, or name another")
+        try:
+            what = "" if path.is_dir() else "no such directory"
+        except OSError as error:  # of a directory on the way to it
+            what = (error.strerror or "error").lower()
+        if what:
+            raise SourceError(f"--manifests {path}: {what}", remedy="create it, or name another")
         return cls(path)
 
     def read_once(self) -> ChangeBatch:

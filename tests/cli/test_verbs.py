@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -164,6 +165,20 @@ def test_a_directory_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> No
     code, said = fails(capsys, "render", "--manifests=/no/such/directory")
     assert code == 1
     assert "/no/such/directory" in said
+
+
+@pytest.mark.parametrize("flag", ["--manifests", "--kubeconfig"])
+def test_a_path_that_can_not_even_be_looked_at(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, flag: str
+) -> None:
+    """Below a directory of somebody else's; root, who may run this test, can look everywhere."""
+
+    def refuse(path: Path, **_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    code, said = fails(capsys, "run", flag, "/root/conf", "--hostname-override=node-a")
+    assert (code, said.lower()) == (1, f"kproxy: {flag} /root/conf: permission denied - create it, or name another")
 
 
 # run
