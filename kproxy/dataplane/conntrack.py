@@ -9,20 +9,23 @@ three, after each successful sync and per family::
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from typing import TYPE_CHECKING
 
+from kproxy.errors import KernelError
 from kproxy.netlink import conntrack
 from kproxy.netlink.errors import DumpInterrupted, NetlinkRefused
 from kproxy.netlink.socket import NetlinkSocket, raise_refusals
 from kproxy.plan.stale_flows import ServingEndpoints, StaleFlowFilter
+from kproxy.state.addresses import Family
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from kproxy.netlink.exchange import Request
-    from kproxy.state.addresses import Family
 
+_NOBODYS_PORT = 0
 _DUMP_ATTEMPTS = 3
 _GONE = frozenset({errno.ENOENT})
 
@@ -51,6 +54,16 @@ def delete_stale(
         outcomes = netlink.batch(_deletions(netlink, family, stale))
     raise_refusals(outcomes, tolerate=_GONE)
     return outcomes.count(None)
+
+
+def load(*, open_socket: Callable[[], NetlinkSocket] = NetlinkSocket) -> None:
+    """Have the kernel load connection tracking where that is a module: it does so when it is asked for flows.
+
+    What may be missing all the same is for the caller to see.
+    """
+    with contextlib.suppress(KernelError), open_socket() as netlink:
+        for _ in netlink.dump(conntrack.dump_request(Family.IPV4, _NOBODYS_PORT)):
+            pass
 
 
 def _deletions(netlink: NetlinkSocket, family: Family, stale: StaleFlowFilter) -> list[Request]:

@@ -7,18 +7,24 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kproxy.dataplane import conntrack
 from kproxy.errors import FeatureMissing, KernelError, PermissionMissing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from kproxy.plan.sysctls import Sysctl
 
 PROC_SYS = Path("/proc/sys")
+_CONNTRACK = "/nf_conntrack_"
 
 
-def apply(sysctls: Iterable[Sysctl], root: Path = PROC_SYS) -> tuple[Sysctl, ...]:
+def apply(
+    sysctls: Iterable[Sysctl], root: Path = PROC_SYS, *, load_conntrack: Callable[[], None] = conntrack.load
+) -> tuple[Sysctl, ...]:
     """Write the settings that differ from what is there, in order; return those written.
+
+    Those of connection tracking are there once it is loaded, which nobody may have had a reason for since the boot.
 
     Raises at the first that fails, naming the setting, the flag that asks for it and the remedy: `FeatureMissing` when
     the kernel does not have it, `PermissionMissing` when it may not be written, else `KernelError`. What was
@@ -27,6 +33,8 @@ def apply(sysctls: Iterable[Sysctl], root: Path = PROC_SYS) -> tuple[Sysctl, ...
     written = []
     for sysctl in sysctls:
         path = root / sysctl.name
+        if _CONNTRACK in sysctl.name and not path.exists():
+            load_conntrack()
         try:
             if sysctl.satisfied_by(int(path.read_text())):
                 continue
@@ -54,7 +62,7 @@ def _failure(sysctl: Sysctl, error: OSError | ValueError) -> KernelError:
     what = f"set {sysctl.name.replace('/', '.')} to {sysctl.value}, as {sysctl.flag} asks for: "
     remedy = sysctl.remedy
     if isinstance(error, FileNotFoundError):
-        if "/nf_conntrack_" in sysctl.name:
+        if _CONNTRACK in sysctl.name:
             remedy = f"load the module nf_conntrack, or {remedy}"
         return FeatureMissing(f"{what}this kernel does not have it", remedy=remedy)
     if isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno == errno.EROFS):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kproxy.dataplane.conntrack import delete_stale
+from kproxy.dataplane.conntrack import delete_stale, load
 from kproxy.errors import PermissionMissing
 from kproxy.netlink import conntrack
 from kproxy.netlink.errors import DumpInterrupted, NetlinkRefused, refusal
@@ -282,3 +282,26 @@ def test_any_other_refusal_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Scripted, "outcomes", (None, refusal("delete this one", errno.EBUSY)))
     with pytest.raises(NetlinkRefused, match="delete this one: in use"):
         delete_stale(Family.IPV4, {UdpFrontend("10.96.0.10", 53): NOTHING}, open_socket=Scripted)
+
+
+def test_a_kernel_that_is_asked_to_load_it_and_has_none() -> None:
+    """Whoever wanted it says what is missing."""
+
+    class Without(Scripted):
+        def dump(self, request: Request) -> Iterator[Message]:
+            raise refusal("list IPv4 conntrack entries", errno.EINVAL)
+
+    load(open_socket=Without)
+
+
+@pytest.mark.root
+def test_the_kernel_understands_how_it_is_asked_to_load_it(netns: PrivateNetns) -> None:
+    sent: list[Request] = []
+
+    class Noted(NetlinkSocket):
+        def dump(self, request: Request) -> Iterator[Message]:
+            yield from super().dump(request)
+            sent.append(request)
+
+    netns.run(lambda: load(open_socket=Noted))
+    assert len(sent) == 1

@@ -61,18 +61,28 @@ def test_written_only_if_different(root: Path, sysctl: Sysctl, present: str, aft
 def test_in_order_and_what_was_written_before_a_failure_stays(root: Path) -> None:
     first, missing = put(root, UDP, "30\n"), BUCKETS
     with pytest.raises(FeatureMissing):
-        sysctls.apply([UDP, missing], root)
+        sysctls.apply([UDP, missing], root, load_conntrack=lambda: None)
     assert first.read_text() == "77\n"
     assert not (root / missing.name).exists()
 
 
 def test_a_setting_the_kernel_does_not_have(root: Path) -> None:
     with pytest.raises(FeatureMissing) as caught:
-        sysctls.apply([UDP], root)
+        sysctls.apply([UDP], root, load_conntrack=lambda: None)
     assert str(caught.value) == (
         "set net.netfilter.nf_conntrack_udp_timeout to 77, as --conntrack-udp-timeout asks for: "
         "this kernel does not have it - load the module nf_conntrack, or set --conntrack-udp-timeout 0"
     )
+
+
+def test_connection_tracking_is_loaded_where_nobody_had_a_reason_to(root: Path) -> None:
+    """Of a machine that was booted just now."""
+
+    def load() -> None:
+        put(root, UDP, "30\n")
+
+    assert sysctls.apply([UDP], root, load_conntrack=load) == (UDP,)
+    assert (root / UDP.name).read_text() == "77\n"
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EACCES, errno.EROFS])

@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING
 
 from kproxy.dataplane import sysctls
-from kproxy.dataplane.ipvs.kernel import IpvsKernel
+from kproxy.dataplane.ipvs.kernel import IpvsKernel, find_ipvs
 from kproxy.dataplane.ipvs.probe import probe
 from kproxy.dataplane.ipvs.proxier import IpvsProxier
 from kproxy.dataplane.nftables.start import probe_family as probe_filter
@@ -53,6 +53,7 @@ def start_ipvs(config: Config) -> list[IpvsProxier]:
 
 def set_sysctls(config: Config) -> None:
     """Make the kernel settings that the flags ask for, where they differ. Raises `KernelError` naming the flag."""
+    find_ipvs()  # which has the kernel load it; before that its settings are not there
     wanted = wanted_sysctls(
         config.conntrack,
         cpus=sysctls.count_cpus(),
