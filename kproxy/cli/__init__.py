@@ -47,14 +47,19 @@ class _Verbs(click.Group):
 
 @click.group(
     cls=_Verbs,
+    invoke_without_command=True,
     # kube-proxy takes --cluster_cidr for --cluster-cidr.
     context_settings={
         "help_option_names": ["-h", "--help"],
         "token_normalize_func": lambda token: token.replace("_", "-"),
     },
 )
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context, /) -> None:
     """Make the kernel carry Kubernetes Service traffic: a replacement for kube-proxy."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help(), err=True)
+        context.exit(EXIT_USAGE)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -66,9 +71,6 @@ def main(arguments: list[str] | None = None) -> None:
         arguments = ["run", *sys.argv[1:]]
     try:
         sys.exit(cli.main(arguments, prog_name="kproxy", standalone_mode=False) or 0)
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        sys.exit(EXIT_USAGE)
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "kproxy"
         _complain(f"{error.format_message().rstrip('.')} - see {path} --help")

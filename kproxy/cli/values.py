@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from kproxy.config_values import FALSE, TRUE
 from kproxy.settings.durations import parse_duration
 
+if TYPE_CHECKING:
+    ParamType = click.ParamType[Any]
+else:
+    ParamType = click.ParamType  # generic only since click 8.4
 
-class Duration(click.ParamType[Any]):
+
+class Duration(ParamType):
     """Go's time.ParseDuration: `30s`, `1m30s`, `0`. The value is in seconds."""
 
     name = "duration"
@@ -26,7 +31,7 @@ class Duration(click.ParamType[Any]):
             self.fail(f"{text!r} is not a duration; write it like 30s, 1m30s or 0", param, ctx)
 
 
-class Boolean(click.ParamType[Any]):
+class Boolean(ParamType):
     """Go's strconv.ParseBool, as in `--masquerade-all=false`."""
 
     name = "bool"
@@ -41,7 +46,7 @@ class Boolean(click.ParamType[Any]):
         return text in TRUE
 
 
-class CommaList(click.ParamType[Any]):
+class CommaList(ParamType):
     """A list written as `a,b`; the flag may also be given several times."""
 
     name = "list"
@@ -53,7 +58,7 @@ class CommaList(click.ParamType[Any]):
         return tuple(part.strip() for part in str(value).split(",") if part.strip())
 
 
-class Verbosity(click.ParamType[Any]):
+class Verbosity(ParamType):
     """`-v 2`, `-v2`, `-v=2` and `--v=2` are all klog's verbosity."""
 
     name = "level"
