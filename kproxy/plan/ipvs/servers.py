@@ -97,11 +97,12 @@ class IpvsServers:
                 wanted.setdefault(frontend.server, frontend)
         held = self._frontends.pop(key, {})
         for server in held.keys() - wanted.keys():
-            self._remove(key, held[server])
+            self._remove(held[server])
         for server, frontend in wanted.items():
-            before = held.get(server)
+            before = held.get(server) or self._taken_over(key, server)
             if before != frontend:
-                self._replace(key, before, frontend)
+                self._replace(before, frontend)
+            self._owners[server] = key
         if wanted:
             self._frontends[key] = wanted
         if intents:
@@ -188,9 +189,13 @@ class IpvsServers:
         )
         self._vips.tracker.applied(dict.fromkeys(difference.add_addresses, True), difference.delete_addresses)
 
-    def _replace(self, key: str, before: IpvsFrontend | None, frontend: IpvsFrontend) -> None:
+    def _taken_over(self, key: str, server: VirtualServer) -> IpvsFrontend | None:
+        """Take a virtual server from another Service, which is to be looked at later: return what it was there."""
+        owner = self._owners.get(server, key)
+        return self._frontends[owner].pop(server) if owner != key else None
+
+    def _replace(self, before: IpvsFrontend | None, frontend: IpvsFrontend) -> None:
         server = frontend.server
-        self._owners[server] = key
         self._servers.want(server, frontend.scheduling)
         for destination in frontend.destinations:
             if self._destinations.desired.get(destination) != WEIGHT:
@@ -206,13 +211,11 @@ class IpvsServers:
         elif server in self._leaving:
             self._stop_leaving(server)
 
-    def _remove(self, key: str, frontend: IpvsFrontend) -> None:
-        """Remove a virtual server, unless another Service has taken it over meanwhile."""
+    def _remove(self, frontend: IpvsFrontend) -> None:
         server = frontend.server
-        if self._owners.get(server) == key:
-            del self._owners[server]
-            destinations = (*frontend.destinations, *frontend.lingering, *self.drain.waiting(server))
-            self._leave_server(server, frontend.vip, destinations)
+        del self._owners[server]
+        destinations = (*frontend.destinations, *frontend.lingering, *self.drain.waiting(server))
+        self._leave_server(server, frontend.vip, destinations)
         self._vips.release(frontend.vip)
 
     def _leave_server(self, server: VirtualServer, vip: str, destinations: Iterable[Destination]) -> None:

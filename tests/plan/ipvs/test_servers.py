@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -12,6 +12,9 @@ from kproxy.plan.ipvs.filter import DRAINING, VIPS
 from kproxy.plan.ipvs.servers import IpvsServers
 from kproxy.plan.nftables.packing import pack_frontend, pack_ip
 from tests.plan.ipvs.rig import NODE_IP, SETTINGS, FakeKernel, intents
+
+if TYPE_CHECKING:
+    from kproxy.plan.intent import PortIntent
 
 C = "172.30.0.41"
 
@@ -83,6 +86,32 @@ def test_a_virtual_server_passes_to_another_service() -> None:
     kernel.sync(plan)
     assert f"-a TCP {C}:80 -r 10.180.1.2:8080 -w 1" in kernel.listed()
     assert kernel.addresses == {C}
+
+
+@pytest.mark.parametrize("first", ["ns1/svc0", "ns1/svc1"])
+def test_two_services_change_places(first: str) -> None:
+    """Whichever is entered first: what is the other one's now sends nothing new to an endpoint of the first."""
+    kernel, plan = FakeKernel(), IpvsServers(SETTINGS)
+    second = {"ns1/svc0": "ns1/svc1", "ns1/svc1": "ns1/svc0"}[first]
+    for key, port in ((first, 30080), (second, 30081)):
+        plan.set_service(key, at_node_port(key, port))
+    kernel.sync(plan)
+    for key, port in ((first, 30081), (second, 30080)):
+        plan.set_service(key, at_node_port(key, port))
+    kernel.sync(plan)
+    serving = {(one.server.port, one.ip) for one, weight in kernel.destinations.items() if weight}
+    assert {(port, ip) for port, ip in serving if port != 80} == {(30081, ENDPOINT[first]), (30080, ENDPOINT[second])}
+
+
+ENDPOINT = {"ns1/svc0": "10.180.0.1", "ns1/svc1": "10.180.1.1", "ns1/svc2": "10.180.0.2"}
+
+
+def at_node_port(key: str, node_port: int, protocol: str = "TCP") -> tuple[PortIntent, ...]:
+    """One of three Services, with one endpoint of its own, at a node port."""
+    number = int(key[-1])
+    ports = [{"port": 80, "nodePort": node_port, "protocol": protocol}]
+    cluster_ip = f"172.30.0.{number + 41}"
+    return intents(("a1", "b1", "a2")[number], name=key, type="NodePort", clusterIP=cluster_ip, ports=ports)
 
 
 def test_an_address_that_another_link_has_is_served_there() -> None:
@@ -393,3 +422,33 @@ def test_whatever_happened_the_end_is_that_of_a_fresh_start(seed: int) -> None:
     fresh.sync(again)
     assert kernel.listed() == fresh.listed()
     assert kernel.addresses == fresh.addresses
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_passes_from_one_service_to_another(seed: int) -> None:
+    """Node ports change hands among three Services, some of them by way of nobody, in whatever order."""
+    dice = random.Random(seed)
+    kernel, plan = FakeKernel(), IpvsServers(SETTINGS)
+    last: dict[str, tuple[PortIntent, ...]] = {}
+    for _ in range(30):
+        ports = dice.sample((30080, 30081, 30082, 30083), 3)
+        now = {
+            key: () if dice.random() < 0.2 else at_node_port(key, port, dice.choice(("TCP", "UDP")))
+            for key, port in zip(ENDPOINT, ports, strict=True)
+        }
+        for key in dice.sample(list(now), 3):
+            if now[key] != last.get(key):
+                plan.set_service(key, now[key])
+        last = now
+        if dice.random() < 0.1:
+            kernel.read_into(plan)
+        if dice.random() < 0.7:
+            kernel.sync(plan)
+    kernel.sync(plan)
+    count(kernel, plan, 1e9)
+    fresh, again = FakeKernel(), IpvsServers(SETTINGS)
+    for key, wanted in last.items():
+        again.set_service(key, wanted)
+    fresh.sync(again)
+    assert (kernel.listed(), kernel.addresses) == (fresh.listed(), fresh.addresses)
+    assert len(plan.drain) == 0
