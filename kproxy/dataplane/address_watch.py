@@ -58,7 +58,7 @@ class AddressWatch:
                     self._stale = True
         except BlockingIOError:
             pass
-        except OSError:
+        except (OSError, KernelError):
             self._stale = True  # ENOBUFS: some of it was lost
         return self._stale
 

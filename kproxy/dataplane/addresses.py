@@ -7,6 +7,7 @@ import ipaddress
 import socket
 from typing import TYPE_CHECKING
 
+from kproxy.errors import KernelError
 from kproxy.netlink import route
 from kproxy.netlink.errors import DumpInterrupted, NetlinkRefused
 from kproxy.netlink.socket import NetlinkSocket
@@ -44,8 +45,8 @@ def local_addresses(*, except_links: Collection[str] = (VIP_LINK,)) -> dict[Fami
 
 
 def link_indexes(names: Collection[str]) -> set[int]:
-    """Return the indexes of those links that are there."""
-    return {index for index, name in socket.if_nameindex() if name in names} if names else set()
+    """Return the indexes of those links that are there. Raises `KernelError`."""
+    return {index for index, name in _all_links() if name in names} if names else set()
 
 
 def list_addresses(netlink: NetlinkSocket, family: Family | None = None, link: int = 0) -> list[route.LinkAddress]:
@@ -73,4 +74,11 @@ def list_addresses(netlink: NetlinkSocket, family: Family | None = None, link: i
 def _links(left_out: Collection[str]) -> list[int]:
     """Return the links to ask for: 0, which stands for all of them, unless one that is there is to be left out."""
     passed_over = link_indexes(left_out)
-    return [index for index, _ in socket.if_nameindex() if index not in passed_over] if passed_over else [0]
+    return [index for index, _ in _all_links() if index not in passed_over] if passed_over else [0]
+
+
+def _all_links() -> list[tuple[int, str]]:
+    try:
+        return socket.if_nameindex()
+    except OSError as error:  # no file descriptors left, for one
+        raise KernelError(f"list the links of this node: {error.strerror}") from None

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import socket
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from kproxy.dataplane.addresses import local_addresses
+from kproxy.errors import KernelError
 from kproxy.state.addresses import Family
 from tests.netlink.netns import PrivateNetns
 
@@ -110,3 +114,14 @@ def test_an_address_under_detection_counts(netns: PrivateNetns) -> None:
     )
     assert "tentative" in netns.tool("ip", "-6", "address", "show", "dev", "left")
     assert netns.run(local_addresses)[Family.IPV6] == ("::1", "fd00:9::1")
+
+
+def test_links_that_can_not_be_listed(netns: PrivateNetns, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when the process has no file descriptor left."""
+
+    def fail() -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(socket, "if_nameindex", fail)
+    with pytest.raises(KernelError, match="list the links of this node: Too many open files"):
+        netns.run(local_addresses)

@@ -9,7 +9,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from kproxy.errors import FeatureMissing
+from kproxy.errors import FeatureMissing, KernelError
 from kproxy.state.addresses import Family
 
 VARIANTS = ("nft", "legacy")
@@ -29,7 +29,10 @@ class Binaries:
 
 
 def find_binaries(family: Family, variant: str) -> Binaries | None:
-    """Return the tools of one family and variant ("nft" or "legacy"), or None if they are not installed."""
+    """Return the tools of one family and variant ("nft" or "legacy"), or None if they are not installed.
+
+    Raises `KernelError` where one of them can't be started.
+    """
     prefix = "iptables" if family is Family.IPV4 else "ip6tables"
     for stem in (f"{prefix}-{variant}", prefix):
         found = [_which(stem), _which(f"{stem}-restore"), _which(f"{stem}-save")]
@@ -43,7 +46,7 @@ def detect_variant(wanted: str = "auto") -> str:
 
     `auto` takes the one in which the kubelet left its marks (KEP-3178: KUBE-IPTABLES-HINT, before it
     KUBE-KUBELET-CANARY), then the one that holds more rules, then the system's default. Raises `FeatureMissing` when no
-    iptables is installed, or not the wanted one.
+    iptables is installed, or not the wanted one, and `KernelError` as `find_binaries`.
     """
     installed = [variant for variant in VARIANTS if find_binaries(Family.IPV4, variant)]
     if not installed:
@@ -78,8 +81,7 @@ def _saved(variant: str) -> str:
     binaries = find_binaries(Family.IPV4, variant)
     if binaries is None:
         return ""
-    done = subprocess.run([binaries.save], capture_output=True, encoding="utf-8", errors="surrogateescape", check=False)
-    return "\n" + done.stdout
+    return "\n" + _output(binaries.save)
 
 
 def legacy_tables(family: Family) -> list[str]:
@@ -99,5 +101,12 @@ def _variant_of(restore: str) -> str:
     """Ask a plain `iptables-restore` which of the two it is."""
     if not restore:
         return ""
-    done = subprocess.run([restore, "--version"], capture_output=True, text=True, check=False)
-    return "nft" if "nf_tables" in done.stdout else "legacy"
+    return "nft" if "nf_tables" in _output(restore, "--version") else "legacy"
+
+
+def _output(*command: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="surrogateescape", check=False)
+    except OSError as error:
+        raise KernelError(f"{command[0]} can't be started: {error.strerror}") from None
+    return done.stdout

@@ -106,6 +106,8 @@ class IptablesTool:
                 )
         except FileNotFoundError:
             raise FeatureMissing(f"{arguments[0]} is gone", remedy="install the package iptables") from None
+        except OSError as error:  # no memory, processes or file descriptors left
+            raise KernelError(f"{arguments[0]} can't be started: {error.strerror}") from None
         except subprocess.TimeoutExpired:
             raise KernelError(f"{arguments[0]} did not finish in {TIMEOUT_S} s") from None
         if done.returncode:

@@ -8,7 +8,7 @@ import pytest
 
 from kproxy.dataplane.iptables import binaries
 from kproxy.dataplane.iptables.binaries import choose_variant, detect_variant, find_binaries
-from kproxy.errors import FeatureMissing
+from kproxy.errors import FeatureMissing, KernelError
 from kproxy.state.addresses import FAMILIES, Family
 
 if TYPE_CHECKING:
@@ -154,3 +154,11 @@ def test_families_have_programs_of_their_own(path: Path) -> None:
     found = find_binaries(Family.IPV6, "nft")
     assert found is not None
     assert found.save == str(path / "ip6tables-nft-save")
+
+
+def test_a_program_that_can_not_be_started(path: Path) -> None:
+    for name in ("iptables", "iptables-restore", "iptables-save"):
+        (path / name).write_bytes(b"not a program")
+        (path / name).chmod(0o755)
+    with pytest.raises(KernelError, match="iptables-restore can't be started: Exec format error"):
+        find_binaries(Family.IPV4, "nft")

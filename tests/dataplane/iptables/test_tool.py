@@ -6,6 +6,9 @@ or kernel say so.
 
 from __future__ import annotations
 
+import errno
+import os
+import subprocess
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -242,6 +245,19 @@ def test_a_tool_that_is_gone(tmp_path: Path) -> None:
     script = Script(tmp_path / "iptables-save")
     script.path.unlink()
     with pytest.raises(FeatureMissing, match="is gone - install the package iptables"):
+        script.tool.save()
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOMEM, errno.EMFILE])
+def test_a_tool_that_can_not_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """The node has no process, memory or file descriptor left: that passes."""
+
+    def run(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    script = Script(tmp_path / "iptables-save")
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(KernelError, match=f"iptables-save can't be started: {os.strerror(number)}"):
         script.tool.save()
 
 
