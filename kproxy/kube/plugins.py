@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from kproxy.errors import FeatureMissing, SourceError
-from kproxy.kube.login import Login, Tls, make_login
+from kproxy.kube.login import Login, Tls, make_login, why
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,10 +60,7 @@ class PluginLogin:
         settings = _package("kubernetes.client").Configuration()
         config = _package("kubernetes.config")
         with _raising():
-            try:
-                config.load_kube_config(config_file=str(self._path), client_configuration=settings)
-            except config.ConfigException as error:
-                raise SourceError(str(error)) from None
+            config.load_kube_config(config_file=str(self._path), client_configuration=settings)
         self._loaded, self._stamp = settings, stamp
         return settings
 
@@ -80,7 +77,10 @@ def _package(name: str) -> Any:
 
 @contextmanager
 def _raising() -> Iterator[None]:
-    """Raise what the package only says to the root logger (a plugin that failed), to go on without credentials."""
+    """Raise SourceError for all that the package raises, which may be anything of the libraries behind it.
+
+    Also for what it only says to the root logger (a plugin that failed), to go on without credentials.
+    """
     told: list[str] = []
     thread = threading.get_ident()
 
@@ -93,6 +93,8 @@ def _raising() -> Iterator[None]:
     root.addHandler(collect)
     try:
         yield
+    except Exception as error:  # noqa: BLE001 - an OIDC issuer that can't be reached is urllib3's, for one
+        raise SourceError(why(error)) from None
     finally:
         root.removeHandler(collect)
     if told:

@@ -256,6 +256,15 @@ def test_a_plugin_that_fails_is_an_error(tmp_path: Path, text: str, said: str) -
             found.login()
 
 
+def test_an_issuer_that_can_not_be_reached_is_an_error(tmp_path: Path) -> None:
+    """It is asked for a new token in place of one that has expired, by a library with errors of its own."""
+    expired = base64.urlsafe_b64encode(b'{"exp": 1}').decode().rstrip("=")
+    config = {"idp-issuer-url": "http://127.0.0.1:1", "id-token": f"e30.{expired}.e30", "refresh-token": "r"}
+    found = Kubeconfig(kubeconfig(tmp_path, {"auth-provider": {"name": "oidc", "config": config}}))
+    with pytest.raises(SourceError, match=r"kubeconfig .*127\.0\.0\.1.*Connection refused"):
+        found.login()
+
+
 @pytest.mark.parametrize(
     "text",
     [
