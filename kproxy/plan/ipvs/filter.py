@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from kproxy.plan.intent import FrontendKind, Verdict
+from kproxy.plan.ipvs.frontends import served
 from kproxy.plan.nftables import layout, nat
 from kproxy.plan.nftables import rules as r
 from kproxy.plan.nftables.design import Design
@@ -79,7 +80,11 @@ def base_table(family: Family, options: LayoutOptions) -> Table:
 
 
 def elements(intent: PortIntent, node_ip: str) -> Iterator[Element]:
-    """Yield what one service port adds: the packet filter's, and how each frontend is masqueraded."""
+    """Yield what one service port adds: the packet filter's, and how each frontend is masqueraded.
+
+    What is sent to an address of the Node itself is neither refused nor translated: no virtual server has it.
+    """
+    intent = served(intent, (node_ip,))
     yield from filter_elements(intent, node_ip)
     port, name = intent.port, str(intent.port.name)
     internal = pack_frontend(port.cluster_ip, port.protocol, port.port)
@@ -97,9 +102,9 @@ def elements(intent: PortIntent, node_ip: str) -> Iterator[Element]:
             yield Element(where, key, verdict_value(r.goto(_EXTERNAL), name))
 
 
-def short_cuts(intent: PortIntent) -> Iterator[FrontendPlan]:
+def short_cuts(intent: PortIntent, node_ip: str) -> Iterator[FrontendPlan]:
     """Yield the frontends with a Local policy: pods and the node go to any endpoint; the others are left to IPVS."""
-    for plan in nat.frontends(intent):
+    for plan in nat.frontends(served(intent, (node_ip,))):
         if plan.shape.local is not None and plan.lists[0]:
             yield plan._replace(shape=plan.shape._replace(local=0), lists={0: plan.lists[0]})
 

@@ -95,6 +95,18 @@ def taken_addresses(intent: PortIntent, node_ips: Collection[str]) -> Iterator[t
             yield frontend.ip, FIELDS[frontend.kind]
 
 
+def served(intent: PortIntent, node_ips: Collection[str]) -> PortIntent:
+    """Return the intent without the external addresses that are the Node's: they are not the Service's business."""
+    port = intent.port
+    if not any(frontend.ip in node_ips for frontend in intent.external_frontends()):
+        return intent
+    external, balanced = (
+        tuple(ip for ip in ips if ip not in node_ips) for ips in (port.external_ips, port.load_balancer_vips)
+    )
+    without = msgspec.structs.replace(port, external_ips=external, load_balancer_vips=balanced)
+    return msgspec.structs.replace(intent, port=without)
+
+
 def _frontend(
     kind: FrontendKind,
     server: VirtualServer,

@@ -167,7 +167,7 @@ class Contents:
         service.elements, service.lists, service.shapes = [], [], []
         for intent in service.intents:
             service.elements += self._design.elements(intent, node_ip)
-            for plan in self._design.frontends(intent):
+            for plan in self._design.frontends(intent, node_ip):
                 service.elements.append(Element(plan.services, plan.key, plan.verdict()))
                 service.shapes.append(plan.shape)
                 if plan.affinity is not None:

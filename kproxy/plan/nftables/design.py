@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 
 
 class Design(NamedTuple):
-    """The table without any Service; what a service port adds (given the node's address); what of it is translated."""
+    """The table without any Service; what a service port adds, and what of it is translated, given the node's address.
+
+    The address is that of the port's family, "" if unknown.
+    """
 
     base_table: Callable[[Family, LayoutOptions], Table]
     elements: Callable[[PortIntent, str], Iterable[Element]]
-    frontends: Callable[[PortIntent], Iterable[FrontendPlan]]
+    frontends: Callable[[PortIntent, str], Iterable[FrontendPlan]]
 
 
-NFTABLES = Design(base_table, filter_elements, frontends)
+NFTABLES = Design(base_table, filter_elements, lambda intent, _node_ip: frontends(intent))
