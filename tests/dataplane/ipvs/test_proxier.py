@@ -145,6 +145,28 @@ class TestSync:
         assert not any("192.168.0.1:80" in line for line in serving.servers())
         assert "192.168.0.1 is an address of this node" in str(serving.proxiers[Family.IPV4].refused["ns1/svc1"])
 
+    def test_the_nodes_own_ports_are_not_refused_where_a_service_names_its_address(self, serving: Node) -> None:
+        """Without endpoints, on the port of SSH: the node must not be cut off."""
+        port = {"ports": [{"port": 22}]}
+        serving.set_service("", "ns1/ssh", externalIPs=["192.168.0.1"], ips=["172.30.0.42"], **port)
+        serving.sync()
+        listed = serving.netns.tool("nft", "list", "table", "ip", "kproxy-ipvs")
+        assert "172.30.0.42 . tcp . 22" in listed
+        assert "192.168.0.1" not in listed
+
+    def test_two_services_change_their_node_ports(self, serving: Node) -> None:
+        """In one sync, and whichever is entered first."""
+        for first, second in ((30080, 30081), (30081, 30080), (30080, 30081)):
+            for key, endpoint, port in (("ns1/one", "a1", first), ("ns1/two", "b1", second)):
+                ips = ["172.30.0.42"] if endpoint == "a1" else ["172.30.0.43"]
+                spec = {"type": "NodePort", "ports": [{"port": 80, "nodePort": port}]}
+                serving.set_service(endpoint, key, ips=ips, **spec)
+            serving.sync()
+            at = "-a -t 192.168.0.1:"
+            used = [line for line in serving.servers() if line.startswith(at) and line.endswith("-w 1")]
+            ends = sorted([f"{at}{first} -r 10.180.0.1:8080 -m -w 1", f"{at}{second} -r 10.180.1.1:8080 -m -w 1"])
+            assert used == ends
+
     def test_a_vip_that_another_link_has_stays_there(self, serving: Node) -> None:
         serving.set_service(externalIPs=["192.168.7.1"])
         serving.sync()
