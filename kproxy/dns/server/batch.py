@@ -14,6 +14,9 @@ from typing import Final
 
 SLOTS: Final = 64
 """Datagrams in one call."""
+LATE: Final = SLOTS
+"""The row of what is sent alone; a batch that was received may still have to be answered."""
+ROWS: Final = SLOTS + 1
 ROOM: Final = 2048
 """Octets of a query; one that is longer is cut, and then malformed. Nothing that resolvers send comes near it."""
 OUT_ROOM: Final = SLOTS * 1232
@@ -68,8 +71,8 @@ class DatagramBatch:
         elif self._wildcard:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
         self._input = ctypes.create_string_buffer(SLOTS * ROOM)
-        self._names = ctypes.create_string_buffer(SLOTS * NAME_ROOM)
-        self._control = ctypes.create_string_buffer(SLOTS * CONTROL_ROOM)
+        self._names = ctypes.create_string_buffer(ROWS * NAME_ROOM)
+        self._control = ctypes.create_string_buffer(ROWS * CONTROL_ROOM)
         self._output = ctypes.create_string_buffer(OUT_ROOM)
         self._output_at = ctypes.addressof(self._output)
         self._output_view = memoryview(self._output).cast("B")
@@ -126,12 +129,12 @@ class DatagramBatch:
         return name + bytes(self._control_view[controls : controls + self._in_controls[slot]])
 
     def send_to(self, peer: bytes, reply: bytes) -> int:
-        """Send one reply later than its batch; this makes what `receive` returned invalid for `send`."""
-        self._names_view[:NAME_ROOM] = peer[:NAME_ROOM]
-        control = peer[NAME_ROOM:]
-        self._control_view[: len(control)] = control
-        self._in_controls[0] = len(control)
-        return self.send([reply], [0])
+        """Send one reply later than its batch."""
+        names, controls, control = LATE * NAME_ROOM, LATE * CONTROL_ROOM, peer[NAME_ROOM:]
+        self._names_view[names : names + NAME_ROOM] = peer[:NAME_ROOM]
+        self._control_view[controls : controls + len(control)] = control
+        self._in_controls[LATE] = len(control)
+        return self.send([reply], [LATE])
 
     def peer_address(self, peer: bytes) -> str:
         """Return the IP address of a peer."""
@@ -156,9 +159,9 @@ class DatagramBatch:
                 self._interfaces[:] = _NO_INTERFACE
 
     def _headers(self, at: int, room: int) -> tuple[ctypes.Array[_Iovec], ctypes.Array[_Header]]:
-        iov, headers = (_Iovec * SLOTS)(), (_Header * SLOTS)()
+        iov, headers = (_Iovec * ROWS)(), (_Header * ROWS)()
         size = 16 if self._family == socket.AF_INET else NAME_ROOM
-        for slot in range(SLOTS):
+        for slot in range(ROWS):
             iov[slot] = _Iovec(at + slot * room, room)
             headers[slot].message = _Msghdr(
                 name=ctypes.addressof(self._names) + slot * NAME_ROOM,
@@ -172,8 +175,8 @@ class DatagramBatch:
 
 _HEADER: Final = ctypes.sizeof(_Header)
 _STARTS: Final = tuple(range(0, SLOTS * ROOM, ROOM))
-_CONTROL_ROOMS: Final = array("L", [CONTROL_ROOM] * SLOTS)
-_NO_INTERFACE: Final = array("I", [0] * SLOTS)
+_CONTROL_ROOMS: Final = array("L", [CONTROL_ROOM] * ROWS)
+_NO_INTERFACE: Final = array("I", [0] * ROWS)
 
 
 def _column(rows: ctypes.Array, kind: type[ctypes.Structure], field: str, format_: str) -> memoryview:  # type: ignore[type-arg]

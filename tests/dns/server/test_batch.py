@@ -67,6 +67,20 @@ def test_some_now_and_one_later(place: tuple[socket.AddressFamily, str, str]) ->
         assert talk.clients[1].recv(100) == b"bb"
 
 
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: place[1])
+def test_one_from_before_while_a_batch_is_answered(place: tuple[socket.AddressFamily, str, str]) -> None:
+    with Talk(*place, clients=3) as talk:
+        talk.clients[2].send(b"before")
+        talk.batch.receive()
+        peer = talk.batch.peer(0)
+        for client in talk.clients[:2]:
+            client.send(b"?")
+        talk.batch.receive()
+        assert talk.batch.send_to(peer, b"late") == 1
+        assert talk.batch.send([b"a", b"b"]) == 2
+        assert [client.recv(100) for client in talk.clients] == [b"a", b"b", b"late"]
+
+
 def test_more_than_fit_are_left_for_the_next_time() -> None:
     with Talk(*PLACES[0], clients=1) as talk:
         for number in range(SLOTS + 3):
