@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 MOST = 25_000
 """Answers in one generation (about 350 octets each)."""
 
+MOST_OCTETS = 16 * 1024 * 1024
+"""Octets of queries and replies in one generation: clients choose how long both are."""
+
 MOST_KINDS = 5_000
 """Kinds that are told apart at a time: clients choose types and sizes."""
 
@@ -49,12 +52,14 @@ b"" for none, None for what may depend on anything."""
 class KeptAnswers:
     """The answers of one responder. `recent` is for who is in a hurry; whoever takes one from it counts it."""
 
-    def __init__(self, most: int = MOST) -> None:
+    def __init__(self, most: int = MOST, most_octets: int = MOST_OCTETS) -> None:
         self.recent: dict[bytes, Kept] = {}
         self._older: dict[bytes, Kept] = {}
         self._brief: list[bytes] = []
         self._depending: dict[bytes | None, list[bytes]] = {}
         self._most = most
+        self._most_octets = most_octets
+        self._octets = 0
         self._counts: dict[Kind, Count] = {}
 
     def __len__(self) -> int:
@@ -112,6 +117,7 @@ class KeptAnswers:
     def forget(self) -> None:
         """Drop all answers, but not how often they were given."""
         self.recent, self._older, self._brief, self._depending = {}, {}, [], {}
+        self._octets = 0
 
     def forget_brief(self) -> None:
         """Drop those that are kept briefly."""
@@ -121,9 +127,12 @@ class KeptAnswers:
         self._brief = []
 
     def _keep(self, query: bytes, kept: Kept) -> None:
-        if len(self.recent) >= self._most:
+        reply = kept[0]
+        # What others took away in between counts until then; records that take turns are the zone's.
+        self._octets += len(query) + len(reply if isinstance(reply, bytes) else reply.head)
+        if len(self.recent) >= self._most or self._octets > self._most_octets:
             self._older, self.recent = self.recent, {}
-            self._depending = {}
+            self._depending, self._octets = {}, 0
             for old, (_, _, depends) in self._older.items():
                 self._note(old, depends)
         self.recent[query] = kept

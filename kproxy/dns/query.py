@@ -31,7 +31,8 @@ class Query:
 
     `message` is all of it; `key` the name in lower case; `end` where the question ends (the name is
     `message[12:end - 4]`); `starts` where the labels begin in it. `limit` is the size that the reply may have,
-    `dnssec_ok` is None without EDNS. `plain` tells that nothing in it is peculiar to one client (EDNS options).
+    `dnssec_ok` is None without EDNS. `plain` tells that nothing in it is peculiar to one client: behind the question is
+    at most an OPT without options.
     """
 
     __slots__ = ("dnssec_ok", "end", "flags", "key", "limit", "message", "plain", "qtype", "starts")
@@ -45,7 +46,7 @@ class Query:
         self.qtype = qtype
         self.limit = PLAIN_UDP_SIZE
         self.dnssec_ok: bool | None = None
-        self.plain = True
+        self.plain = len(message) <= end + 1 + _FIXED.size
 
 
 def read_query(message: bytes, *, tcp: bool = False) -> Query | bytes | None:
@@ -131,7 +132,6 @@ def _records(query: Query, before: int, additionals: int) -> int:
                 raise Malformed
             query.dnssec_ok = bool(flags & DO)
             query.limit = min(max(size, PLAIN_UDP_SIZE), UDP_SIZE)
-            query.plain = not length
             version = high & 255
     return version
 

@@ -18,11 +18,11 @@ class RRset:
     """Records of one owner and type, each once.
 
     `owner` b"" is the name asked. With `relative`, the data ends where the zone's name follows, as the question spells
-    it. `size` is how long all data is. `turn` is the record to begin with when not all fit, or it is their turn;
-    whoever writes messages keeps it.
+    it. `size` is how long all data is. `turn` is the record to begin with when not all fit, or it is their turn, `ring`
+    all records as messages have them; whoever writes messages keeps both.
     """
 
-    __slots__ = ("_size", "owner", "rdata", "relative", "ttl", "turn", "type")
+    __slots__ = ("_size", "owner", "rdata", "relative", "ring", "ttl", "turn", "type")
 
     def __init__(
         self, kind: int, ttl: int, rdata: tuple[bytes, ...], owner: bytes = b"", *, relative: bool = False
@@ -33,6 +33,7 @@ class RRset:
         self.owner = owner
         self.relative = relative
         self.turn = 0
+        self.ring = b""
         self._size = 0
 
     @property

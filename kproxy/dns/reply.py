@@ -35,18 +35,18 @@ _QUESTION: Final = b"\xc0\x0c"
 class Turning:
     """A reply that holds addresses in another order each time: `head`, a window of a ring of records, `tail`.
 
-    `ring` holds every record twice, so that any window is one slice. The counter is the record set's own: it goes on
-    when the reply is made anew.
+    `ring` holds every record twice, so that any window is one slice. It and the counter are the record set's own: many
+    replies, to queries that differ in spelling or size, share one ring, and the counter goes on when one is made anew.
     """
 
     __slots__ = ("_rrset", "_size", "_span", "_step", "head", "ring", "tail")
 
-    def __init__(self, head: bytes, ring: bytes, tail: bytes, rrset: RRset, records: int) -> None:
+    def __init__(self, head: bytes, tail: bytes, rrset: RRset, records: int) -> None:
         self.head = head
-        self.ring = ring
+        self.ring = rrset.ring
         self.tail = tail
         self._rrset = rrset
-        size = len(ring) // (2 * len(rrset.rdata))
+        size = len(rrset.ring) // (2 * len(rrset.rdata))
         self._size = size
         self._span = records * size
         self._step = turn_step(len(rrset.rdata), records)
@@ -196,14 +196,15 @@ _WITH_TARGET = (NS, CNAME, SRV)
 
 def _turning(query: Query, rrset: RRset, flags: int, tail: bytes) -> Turning:
     """Addresses of the name asked, of which there are several."""
-    head = _QUESTION + _FIXED.pack(rrset.type, 1, rrset.ttl, len(rrset.rdata[0]))
-    records = head + head.join(rrset.rdata)
-    size = len(head) + len(rrset.rdata[0])
+    if not rrset.ring:
+        head = _QUESTION + _FIXED.pack(rrset.type, 1, rrset.ttl, len(rrset.rdata[0]))
+        rrset.ring = (head + head.join(rrset.rdata)) * 2
+    size = len(rrset.ring) // (2 * len(rrset.rdata))
     fitting = min(len(rrset.rdata), (query.limit - query.end - len(tail)) // size)
     if fitting < len(rrset.rdata):
         flags |= TC
     counts = _COUNTS.pack(flags, 1, fitting, 0, 1 if tail else 0)
-    return Turning(counts + query.message[12 : query.end], records + records, tail, rrset, fitting)
+    return Turning(counts + query.message[12 : query.end], tail, rrset, fitting)
 
 
 def soa_record(zone: bytes, serial: int, ttl: int) -> bytes:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from kproxy.dns.codes import AXFR, CNAME, IXFR, NOERROR, REFUSED
+from kproxy.dns.codes import AXFR, CNAME, IXFR, NOERROR, NXDOMAIN, REFUSED
 from kproxy.dns.forward import Forward
 from kproxy.dns.kept import KeptAnswers, Kind
 from kproxy.dns.query import Query, error_reply, read_query
@@ -85,10 +85,13 @@ class Responder:
         return transfer(query, self._zone)
 
     def keep_briefly(self, forward: Forward, reply: bytes) -> None:
-        """Give this reply to the same query again, until `forget_brief`: its TTLs are right for a moment."""
-        query = forward.query
-        if query.plain and len(reply) <= MAX_KEPT_REPLY:
-            kind = Kind(query.qtype, reply[3] & 15, len(query.message), len(reply), bool(query.dnssec_ok), CACHE)
+        """Give this reply to the same query again, until `forget_brief`: its TTLs are right for a moment.
+
+        Not one that says that there is no answer: that may be so for this client only.
+        """
+        query, rcode = forward.query, reply[3] & 15
+        if query.plain and rcode in (NOERROR, NXDOMAIN) and len(reply) <= MAX_KEPT_REPLY:
+            kind = Kind(query.qtype, rcode, len(query.message), len(reply), bool(query.dnssec_ok), CACHE)
             depends = None if forward.ours else self._zone.depends_on(query.key, query.starts)
             self._kept.put(query.message[2:], reply[2:], kind, depends, briefly=True)
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from kproxy.dns.codes import AAAA, CNAME, SRV, A
 from kproxy.dns.names import MAX_NAME, relative
 from kproxy.dns.records import Answer, RRset, no_data, no_name
-from kproxy.dns.zonal import PIN, PREFER, in_zone
+from kproxy.dns.zonal import MARK, PIN, PREFER, in_zone
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from kproxy.dns.holdings import Holdings
     from kproxy.dns.records import Authority
@@ -64,6 +64,8 @@ class ServiceAnswers:
             # Most slices of a big Service have none of them, which is soon seen.
             slices = [one for one in self._holdings.slices_of(key) if not owned.isdisjoint(one.addresses)]
             return self._srv(key, [found for found in _endpoint_ports(slices, None) if found[0] == label])
+        if len(addresses) > 1:
+            return self._once(key, (label, qtype), lambda: self._of_addresses(addresses, qtype))
         return self._of_addresses(addresses, qtype)
 
     def of_port(self, key: bytes, service: ServiceRecord, port: bytes, protocol: bytes, qtype: int) -> Answer:
@@ -81,14 +83,13 @@ class ServiceAnswers:
         slices = list(self._holdings.slices_of(key))
         if not any(slice_.addresses for slice_ in slices):
             return no_name(self._authority)
-        found = in_zone(slices, b".".join(labels[:-1]))
-        if not found and labels[-1:] == [PREFER]:
-            found = slices
-        if len(labels) < 2 or not found:
+        if len(labels) < 2:
             return no_data(self._authority, qtype)
-        if qtype == SRV:
-            return self._srv(key, _endpoint_ports(found, None))
-        return self._of_addresses([address for slice_ in found for address in slice_.addresses], qtype)
+        zone = b".".join(labels[:-1])
+        found = in_zone(slices, zone)
+        if not found:
+            return self._headless(key, None, qtype) if labels[-1] == PREFER else no_data(self._authority, qtype)
+        return self._once(key, (MARK, zone, qtype), lambda: self._of_slices(key, found, None, qtype))
 
     def names(self, key: bytes, service: ServiceRecord) -> Iterator[tuple[bytes, tuple[int, ...]]]:
         """Yield the names that a Service has, without the zone's, and the types that each may have."""
@@ -152,13 +153,17 @@ class ServiceAnswers:
 
     def _headless(self, key: bytes, wanted: tuple[bytes, bytes] | None, qtype: int) -> Answer:
         """Return the answer for a headless Service, or one of its ports."""
+        return self._once(key, (wanted, qtype), lambda: self._make_headless(key, wanted, qtype))
+
+    def _once(self, key: bytes, what: object, make: Callable[[], Answer]) -> Answer:
+        """Return what was made of a Service before, or make it. The same records serve everybody who asks for them."""
         kept = self._kept.get(key)
-        answer = kept.get((wanted, qtype)) if kept is not None else None
+        answer = kept.get(what) if kept is not None else None
         if answer is None:
-            answer = self._make_headless(key, wanted, qtype)
+            answer = make()
             # What does not exist is not kept: anybody can ask for any number of such names.
             if answer.answer:
-                self._kept.setdefault(key, {})[wanted, qtype] = answer
+                self._kept.setdefault(key, {})[what] = answer
         return answer
 
     def _make_headless(self, key: bytes, wanted: tuple[bytes, bytes] | None, qtype: int) -> Answer:
@@ -169,6 +174,11 @@ class ServiceAnswers:
         ]
         if not slices:
             return no_name(self._authority)
+        return self._of_slices(key, slices, wanted, qtype)
+
+    def _of_slices(
+        self, key: bytes, slices: list[SliceRecord], wanted: tuple[bytes, bytes] | None, qtype: int
+    ) -> Answer:
         if qtype != SRV:
             return self._of_addresses([address for slice_ in slices for address in slice_.addresses], qtype)
         return self._srv(key, _endpoint_ports(slices, wanted))

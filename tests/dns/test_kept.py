@@ -26,6 +26,17 @@ def test_what_is_in_use_outlives_what_is_asked_for_once() -> None:
     assert reply(kept, b"once 19") is not None
 
 
+def test_octets_are_bounded_too() -> None:
+    kept = KeptAnswers(most=1000, most_octets=10_000)
+    for number in range(100):
+        kept.put(b"%d" % number + bytes(2000), bytes(500), KIND, b"web")
+        assert sum(len(query) for query in (*kept.recent, *kept._older)) <= 20_000
+    assert kept.find(b"99" + bytes(2000)) is not None
+    assert kept.find(b"80" + bytes(2000)) is None
+    kept.drop({b"web"})
+    assert len(kept) == 0
+
+
 def test_brief_ones_go_and_the_others_stay() -> None:
     kept = KeptAnswers(most=2)
     kept.put(b"outside", b"1", KIND, b"", briefly=True)

@@ -92,6 +92,55 @@ def test_answers_that_nobody_asks_for_make_room() -> None:
     assert store.find(b"1") is None
 
 
+BIG = [f"10.1.{number >> 8}.{number & 255}" for number in range(5000)]
+
+
+def big_zone(*, zonal: bool = False) -> Zone:
+    """A headless Service of 5,000 endpoints in zone a, which are all called the same."""
+    zone = Zone(ZoneConfig(zonal=zonal))
+    parts = [slice_(f"shop/{n}", "big", *[f"{ip}=db@a" for ip in BIG[n : n + 100]]) for n in range(0, 5000, 100)]
+    zone.apply([service("shop/big", "None"), *parts])
+    zone.synced = True
+    return zone
+
+
+@pytest.mark.parametrize("above", ["", "db.", "a.pin._zone.", "a.prefer._zone.", "b.prefer._zone."])
+def test_spellings_and_sizes_of_a_query_share_the_records(above: str) -> None:
+    """Clients that randomise case (0x20) would otherwise fill the memory: 160 KB each time."""
+    responder = Responder(big_zone(zonal=True))
+    for edns in range(512, 712):
+        name = "".join(one.upper() if edns >> at & 1 else one for at, one in enumerate("big.shop.svc"))
+        assert ask(responder, f"{above}{name}.cluster.local.", edns=edns).answer
+    rings = {id(reply.ring) for reply, _, _ in responder._kept.recent.values() if not isinstance(reply, bytes)}
+    assert len(responder._kept) == 200
+    assert len(rings) == 1
+
+
+def test_what_a_client_puts_behind_the_question_is_not_kept(zone: Zone) -> None:
+    query = dns.message.make_query("web.shop.svc.cluster.local.", "A").to_wire()
+    records_behind = query[:10] + b"\0\1" + query[12:] + b"\0\0\x10\0\1\0\0\0\0\x75\x30" + bytes(30_000)
+    with_padding = dns.message.make_query("web.shop.svc.cluster.local.", "A", use_edns=0, pad=468).to_wire()
+    for message in (query + bytes(40_000), records_behind, with_padding):
+        responder = Responder(zone, tcp=True)
+        assert dns.message.from_wire(responder.answer(message)).answer  # type: ignore[arg-type]
+        assert len(responder._kept) == 0
+    for edns in (None, 1232):
+        responder = Responder(zone)
+        ask(responder, "web.shop.svc.cluster.local.", edns=edns)
+        assert len(responder._kept) == 1
+
+
+def test_a_failure_is_nobody_else_s(zone: Zone) -> None:
+    """One client asks too much, or the servers were silent a moment ago: the next one may fare better."""
+    responder = Responder(zone, recursion=True)
+    forward = forwarded(responder, "www.example.org.")
+    responder.keep_briefly(forward, forward.fail())
+    forwarded(responder, "www.example.org.")
+    upstream = dns.message.make_response(dns.message.from_wire(forward.question.message(1)))
+    responder.keep_briefly(forward, forward.complete(read_response(upstream.to_wire(), forward.question)))
+    assert ask(responder, "www.example.org.").rcode() == dns.rcode.NOERROR
+
+
 def test_outside_names_are_forwarded_and_the_reply_is_the_clients(zone: Zone) -> None:
     forward = forwarded(Responder(zone, recursion=True), "WwW.example.ORG.")
     upstream = dns.message.make_response(dns.message.from_wire(forward.question.message(4711)))
