@@ -1,13 +1,14 @@
 """Answers what comes in by TCP: many queries on a connection, answered in the order in which the answers are known.
 
 Bounded: connections in all and per client (the one that was idle longest gives way), queries under way and octets
-unsent per connection (it is not read then), and idleness (RFC 7766, 9210).
+unsent per connection (it is neither answered nor read then), and idleness (RFC 7766, 9210).
 """
 
 from __future__ import annotations
 
 import socket
 import time
+from collections import deque
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
@@ -88,6 +89,7 @@ class TcpConnection:
         self._sock = sock
         self._fd = sock.fileno()
         self._stream = MessageStream()
+        self._queries: deque[bytes] = deque()
         self._unsent = b""
         self._may_have_the_zone = server.may_have_the_zone(client)
         self._transfer: Iterator[bytes] | None = None
@@ -124,6 +126,7 @@ class TcpConnection:
             self._server.connections.leave(self)
             self._fd = -1
             self._sock.close()
+            self._queries.clear()
 
     def _ready(self, events: int) -> None:
         if events & GONE:
@@ -131,6 +134,8 @@ class TcpConnection:
             return
         if events & WRITE:
             self._send(b"")
+            if self._queries:
+                self._answer()
         if self.is_open and events & READ:
             self._read()
 
@@ -149,16 +154,25 @@ class TcpConnection:
             return
         self._server.connections.active(self)
         try:
-            self._answer(self._stream.feed(data))
+            self._queries += self._stream.feed(data)
         except Unframed:
             self.close()
+            return
+        self._answer()
 
-    def _answer(self, queries: list[bytes]) -> None:
-        server, since = self._server, time.perf_counter()
-        replies = []
-        self.asked |= bool(queries)
+    def _full(self, unsent: int) -> bool:
+        """Tell whether the client has to take something first: a few octets of queries make many of replies."""
+        limits = self._server.connections.limits
+        return unsent > limits.unsent or self._waiting > limits.waiting
+
+    def _answer(self) -> None:
+        """Answer what has come, as far as there is room."""
+        server, since, before = self._server, time.perf_counter(), len(self._queries)
+        replies, octets = [], len(self._unsent)
+        self.asked |= bool(self._queries)
         self._ending |= self._finishing and self.asked
-        for query in queries:
+        while self._queries and not self._full(octets):
+            query = self._queries.popleft()
             if self._may_have_the_zone and self._begin(query):
                 continue
             reply = server.answer(query)
@@ -169,8 +183,10 @@ class TcpConnection:
                     self._waiting -= 1
             if reply is not None:
                 replies.append(framed(reply))  # type: ignore[arg-type]
-        self._send(b"".join(replies))
-        server.tally.answered(time.perf_counter() - since, len(queries), len(replies))
+                octets += len(replies[-1])
+        if self.is_open:
+            self._send(b"".join(replies))
+        server.tally.answered(time.perf_counter() - since, before - len(self._queries), len(replies))
 
     def _begin(self, query: bytes) -> bool:
         """Begin a transfer, if it is one that is asked for; its messages follow as the client takes them."""
@@ -211,13 +227,14 @@ class TcpConnection:
         """Wait for what is to come next; close if nothing is."""
         if not self.is_open:
             return
-        limits = self._server.connections.limits
-        if self._ending and not self._waiting and not self._unsent and self._transfer is None:
+        full, more = self._full(len(self._unsent)), self._unsent or self._transfer is not None
+        if self._ending and not (self._waiting or self._queries or more):
             self.close()
             return
-        more = self._unsent or self._transfer is not None
-        full = len(self._unsent) > limits.unsent or self._waiting > limits.waiting
-        events = (0 if self._ending or full else READ) | (WRITE if more else 0)
+        if self._queries:
+            events = WRITE if more or not full else 0
+        else:
+            events = (0 if self._ending or full else READ) | (WRITE if more else 0)
         if events != self._events:
             self._events = events
             self._server.loop.change(self._fd, events)
