@@ -19,6 +19,9 @@ CHUNK: Final = 100
 CHUNK_OCTETS: Final = 32 * 1024
 """Changes in one message, and their size: a worker answers queries between two messages, so each is to be small."""
 
+MAX_FDS: Final = 16
+"""Descriptors that come with one message; the kernel allows for 253."""
+
 
 Item = tuple[str, str, bytes | None]
 """An object that came (encoded) or went (None): kind, key, object."""

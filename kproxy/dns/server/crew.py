@@ -13,7 +13,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Final
 
-from kproxy.dns.feed import Drain, FrameReader, FromWorker, Listen, encode
+from kproxy.dns.feed import MAX_FDS, Drain, FrameReader, FromWorker, Listen, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -79,13 +79,16 @@ class Worker:
         clock = asyncio.get_running_loop().time
         while not self._draining:
             began = clock()
-            code = await self._one()
+            try:
+                what = f"ended with code {await self._one()}"
+            except OSError as error:  # there may be too many processes at the moment
+                what = f"was not started: {(error.strerror or str(error)).lower()}"
             self._ended(self.number)
             if self._draining:
                 return
             failures = 1 if clock() - began > SETTLED_S else failures + 1
             wait_s = RESTART_S[min(failures, len(RESTART_S)) - 1]
-            log.error("DNS worker %d ended with code %s: starting another in %g s", self.number, code, wait_s)
+            log.error("DNS worker %d %s: starting another in %g s", self.number, what, wait_s)
             await asyncio.sleep(wait_s)
 
     async def _one(self) -> int:
@@ -120,10 +123,12 @@ class Worker:
             while True:
                 match await self._queue.get():
                     case _Sockets() as sockets:
-                        frame = encode(Listen([one.listening for one in sockets]))
-                        fds = [one.sock.fileno() for one in sockets]
-                        await loop.sock_sendall(sock, frame[:-1])
-                        await _send_fds(sock, frame[-1:], fds)
+                        for at in range(0, len(sockets), MAX_FDS):
+                            some = sockets[at : at + MAX_FDS]
+                            frame = encode(Listen([one.listening for one in some]))
+                            fds = [one.sock.fileno() for one in some]
+                            await loop.sock_sendall(sock, frame[:-1])
+                            await _send_fds(sock, frame[-1:], fds)
                     case messages:
                         for message in messages:
                             await loop.sock_sendall(sock, message)  # type: ignore[arg-type]

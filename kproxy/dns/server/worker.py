@@ -21,6 +21,7 @@ from kproxy import memory
 from kproxy.dns.cache import OutsideCache
 from kproxy.dns.exchange import Upstream
 from kproxy.dns.feed import (
+    MAX_FDS,
     Changes,
     Counts,
     Drain,
@@ -60,7 +61,6 @@ BRIEFLY_S: Final = 1.0
 """How long an answer from the cache is given as it is: TTLs are whole seconds."""
 TIDY_S: Final = 60.0
 DRAIN_S: Final = 5.0
-MAX_FDS: Final = 16
 PR_SET_PDEATHSIG: Final = 1
 
 
