@@ -34,27 +34,34 @@ async def keep_running(config: DnsConfig) -> None:
     failures = 0
     while True:
         began = clock()
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            stdin=asyncio.subprocess.DEVNULL,
-            start_new_session=True,
-            env={name: value for name, value in os.environ.items() if name not in OURS} | {PARENT: str(os.getpid())},
-        )
         try:
-            code = await process.wait()
-        except asyncio.CancelledError:
-            await _end(process)
-            raise
+            what = f"ended with code {await _one(argv)}"
+        except OSError as error:  # there may be too many processes at the moment
+            what = f"was not started: {(error.strerror or str(error)).lower()}"
         failures = 0 if clock() - began > SETTLED_S else failures
         wait_s = RESTART_S[min(failures, len(RESTART_S) - 1)]
         failures += 1
-        log.error("DNS ended with code %d: starting it again in %g s", code, wait_s)
+        log.error("DNS %s: starting it again in %g s", what, wait_s)
         await asyncio.sleep(wait_s)
 
 
 def orphaned() -> bool:
     """Tell, in the child, whether the process that started it is there no more."""
     return os.environ.get(PARENT, str(os.getppid())) != str(os.getppid())
+
+
+async def _one(argv: list[str]) -> int:
+    process = await asyncio.create_subprocess_exec(
+        *argv,
+        stdin=asyncio.subprocess.DEVNULL,
+        start_new_session=True,
+        env={name: value for name, value in os.environ.items() if name not in OURS} | {PARENT: str(os.getpid())},
+    )
+    try:
+        return await process.wait()
+    except asyncio.CancelledError:
+        await _end(process)
+        raise
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -73,6 +73,11 @@ class Worker:
         if self._process is not None:
             self._process.kill()
 
+    def close(self) -> None:
+        """Close the sockets, at the end."""
+        for one in self._sockets:
+            one.sock.close()
+
     async def run(self) -> None:
         """Keep a process running until it was drained, or this is cancelled (which kills it)."""
         failures = 0

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-import socket
 from typing import TYPE_CHECKING, Final
 
 from kproxy.dataplane.nftables.writer import commit
@@ -45,15 +44,16 @@ class LocalAddresses:
         self.addresses = tuple(addresses)
         self.serving = False
         self._families = sorted({_family(address) for address in addresses})
-        self._link = LOOPBACK
+        self._link = ""
 
-    def make(self) -> None:
-        """Make the link and the addresses, where they are not there. Raises `KernelError`."""
+    def make(self) -> list[str]:
+        """Make the link and the addresses, and return those that were not there. Raises `KernelError`."""
         with NetlinkSocket(route.NETLINK_ROUTE) as netlink:
-            self._link = _make_link(netlink)
-            index = socket.if_nametoindex(self._link)
-            for address in self.addresses:
-                _done(netlink, route.add_address(index, address.host), errno.EEXIST)
+            if self._link != LOOPBACK:
+                self._link = _make_link(netlink)
+            index = _index(netlink, self._link)
+            hosts = [address.host for address in self.addresses]
+            return [host for host in hosts if _done(netlink, route.add_address(index, host), errno.EEXIST)]
 
     def serve(self) -> None:
         """Lead queries to us for the next seconds: to be called again before they are over. Raises `KernelError`."""
@@ -77,13 +77,25 @@ class LocalAddresses:
                 log.warning("%s; the kernel forgets by itself in %g s", error, untracked.TIMEOUT_MS / 1000)
 
     async def lead(self, domain: str, not_ready: Callable[[], str], told: Callable[[bool], None]) -> None:
-        """Lead queries to us for as long as they are answered; never ends. `told` hears each time which it is."""
+        """Lead queries to us for as long as they are answered; never ends. `told` hears each time which it is.
+
+        Others may take the addresses or the table away: they are put back. Raises `KernelError` if they never could be.
+        """
+        led = False
         while True:
-            why = not_ready() or await what_is_wrong(self.addresses, domain)
+            try:
+                if gone := self.make():
+                    log.warning("somebody took %s away: made again", ", ".join(gone))
+                why = not_ready() or await what_is_wrong(self.addresses, domain)
+                if not why:
+                    self.serve()
+                    led = True
+            except KernelError as error:
+                if not led:
+                    raise
+                why = str(error)
             if why:
                 self.withdraw(why)
-            else:
-                self.serve()
             told(self.serving)
             await asyncio.sleep(LEAD_S if self.serving else LEAD_AGAIN_S)
 
@@ -97,7 +109,7 @@ class LocalAddresses:
                 if self._link == LINK:
                     _remove_link(netlink)
                     return
-                index = socket.if_nametoindex(self._link)
+                index = _index(netlink, self._link)
                 for address in self.addresses:
                     _done(netlink, route.delete_address(index, address.host), errno.EADDRNOTAVAIL)
         except KernelError as error:
@@ -124,12 +136,16 @@ def _make_link(netlink: NetlinkSocket) -> str:
 
 def _remove_link(netlink: NetlinkSocket) -> bool:
     try:
-        index = route.read_link(netlink.request(route.find_link(LINK))[0].body)
+        index = _index(netlink, LINK)
     except NetlinkRefused as refused:
         if refused.code == errno.ENODEV:
             return False
         raise
     return _done(netlink, route.delete_link(index, LINK), errno.ENODEV)
+
+
+def _index(netlink: NetlinkSocket, link: str) -> int:
+    return route.read_link(netlink.request(route.find_link(link))[0].body)
 
 
 def _done(netlink: NetlinkSocket, request: object, tolerated: int) -> bool:

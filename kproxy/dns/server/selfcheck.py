@@ -30,15 +30,15 @@ async def _ask(address: BindAddress, domain: str) -> str:
     id_ = os.urandom(2)
     query = id_ + HEADER.pack(0, RD, 1, 0, 0, 0)[2:] + absolute(domain) + SOA.to_bytes(2) + IN.to_bytes(2)
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
-        try:
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
             sock.connect((address.host, address.port))
             sock.send(query)
             async with asyncio.timeout(PATIENCE_S):
                 while (reply := await loop.sock_recv(sock, 1232))[:2] != id_:
                     continue
-        except TimeoutError:
-            return f"{address} did not answer within {PATIENCE_S:g} s"
-        except OSError as error:
-            return f"{address}: {(error.strerror or str(error)).lower()}"
+    except TimeoutError:
+        return f"{address} did not answer within {PATIENCE_S:g} s"
+    except OSError as error:
+        return f"{address}: {(error.strerror or str(error)).lower()}"
     return f"{address} answered with code {reply[3] & 15}" if reply[3] & 15 else ""

@@ -148,9 +148,8 @@ class DnsService:
     async def _end(self, working: list[asyncio.Task[None]]) -> None:
         """Lead queries elsewhere, answer those that have come, and take our addresses away."""
         local, self._local = self._local, None
-        if local is not None and shared(self._config.addresses, len(self._workers)):
-            local = None  # they are another process's by now
-        if local is not None:
+        # Another process may serve them: the next one, or, if this one is to be its next, the one before.
+        if local is not None and not shared(self._config.addresses, len(self._workers) if self._listening else 0):
             local.withdraw("this server is ending")
         for worker in self._workers:
             worker.drain()
@@ -158,7 +157,9 @@ class DnsService:
         for worker in self._workers:
             worker.kill()
         await asyncio.gather(*working, return_exceptions=True)
-        if local is not None:
+        for worker in self._workers:
+            worker.close()
+        if local is not None and not shared(self._config.addresses, 0):
             local.remove()
 
     async def _follow(self) -> None:
@@ -188,6 +189,8 @@ class DnsService:
             log.info("somebody listens there now: waiting until all names are known")
             while taken(self._config.addresses) and len(self._ready) < len(self._workers):
                 await asyncio.sleep(0.05)
+            if self._local is not None:
+                self._local.make()  # who listened may have taken the addresses along
         for worker in self._workers:
             worker.listen(open_sockets(self._config.addresses))
         self._listening = True
