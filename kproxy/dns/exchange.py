@@ -40,7 +40,7 @@ class Upstream(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """One message to one server. `number` is unique."""
+    """One message to one server, with an EDNS or without. `number` is unique."""
 
     number: int
     upstream: Upstream
@@ -48,6 +48,7 @@ class Attempt(NamedTuple):
     id: bytes
     message: bytes
     since: float
+    edns: bool
 
 
 class Order(NamedTuple):

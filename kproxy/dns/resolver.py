@@ -3,7 +3,8 @@
 * The servers are asked in the order given, one that failed lately after the others. Silence is not waited for long:
   after a moment another one is asked too (or the same again), and the first good answer wins.
 * Every attempt has an id and (the shell's part) a port of its own. What does not fit the question is passed over: the
-  true answer may still come (RFC 5452). A cut answer is asked for again over TCP.
+  true answer may still come (RFC 5452). A cut answer is asked for again over TCP, and who does not understand EDNS is
+  asked without.
 * Those who ask the same wait for the same exchange. Everything is bounded; when there is too much, those who have
   waited longest give way: their clients have given up first.
 
@@ -17,7 +18,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from kproxy.dns.cache import STALE_TTL, Failure, Kept, OutsideCache
-from kproxy.dns.codes import HINFO, NOERROR, NXDOMAIN, REFUSED, SERVFAIL
+from kproxy.dns.codes import FORMERR, HINFO, NOERROR, NXDOMAIN, REFUSED, SERVFAIL
 from kproxy.dns.exchange import Asked, Attempt, Conditions, Exchange, Order, ResolverLimits, Waiting
 from kproxy.dns.forward import NETWORK_ERROR, NO_REACHABLE_AUTHORITY, STALE_ANSWER
 from kproxy.dns.query import Malformed
@@ -131,8 +132,10 @@ class Resolver:
         self._servers.answered(attempt.upstream)
         self._asked.append(Asked(attempt.upstream, response.rcode, now - attempt.since))
         self._close(exchange, attempt)
-        if response.truncated and not attempt.tcp:
-            self._try(exchange, attempt.upstream, now, tcp=True)
+        if response.rcode == FORMERR and attempt.edns:
+            self._try(exchange, attempt.upstream, now, tcp=attempt.tcp, edns=False)
+        elif response.truncated and not attempt.tcp:
+            self._try(exchange, attempt.upstream, now, tcp=True, edns=attempt.edns)
         elif response.rcode in (NOERROR, NXDOMAIN):
             self.cache.put(exchange.question, response, now)
             self._finish(exchange, Kept(response, 0, stale=False))
@@ -183,9 +186,10 @@ class Resolver:
         self._try(exchange, order[0], now)
         return exchange
 
-    def _try(self, exchange: Exchange, upstream: Upstream, now: float, *, tcp: bool = False) -> None:
+    def _try(self, exchange: Exchange, upstream: Upstream, now: float, *, tcp: bool = False, edns: bool = True) -> None:
         number, id_ = next(self._numbers), self._random_id()
-        attempt = Attempt(number, upstream, tcp, id_.to_bytes(2), exchange.question.message(id_), now)
+        message = exchange.question.message(id_, edns=edns)
+        attempt = Attempt(number, upstream, tcp, id_.to_bytes(2), message, now, edns)
         exchange.open[number] = attempt
         self._attempts[number] = exchange
         self._orders.append(Order(attempt))

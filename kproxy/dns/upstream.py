@@ -1,7 +1,8 @@
 """Messages to and from the servers that names outside the zone are asked of.
 
-We always ask with an EDNS of our own and keep the answer whole, whatever the client can take: it is cut per client
-(`forward.py`). Names in the records are written out in full, so that they can stand in any message.
+We ask with an EDNS of our own, but without it those who do not understand it (RFC 6891 section 7), and keep the answer
+whole, whatever the client can take: it is cut per client (`forward.py`). Names in the records are written out in full,
+so that they can stand in any message.
 """
 
 from __future__ import annotations
@@ -9,7 +10,25 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from kproxy.dns.codes import CD, CNAME, DO, IN, MX, NOERROR, NS, NXDOMAIN, OPT, PTR, QR, RD, SOA, SRV, TC
+from kproxy.dns.codes import (
+    CD,
+    CNAME,
+    DO,
+    FORMERR,
+    IN,
+    MX,
+    NOERROR,
+    NS,
+    NXDOMAIN,
+    OPCODE,
+    OPT,
+    PTR,
+    QR,
+    RD,
+    SOA,
+    SRV,
+    TC,
+)
 from kproxy.dns.query import HEADER, UDP_SIZE, Malformed
 
 if TYPE_CHECKING:
@@ -42,10 +61,12 @@ class Question(NamedTuple):
     dnssec_ok: bool = False
     checking_disabled: bool = False
 
-    def message(self, id_: int) -> bytes:
+    def message(self, id_: int, *, edns: bool = True) -> bytes:
         """Return the query, with recursion desired."""
         flags = RD | (CD if self.checking_disabled else 0)
         question = self.name + struct.pack("!HH", self.qtype, IN)
+        if not edns:
+            return HEADER.pack(id_, flags, 1, 0, 0, 0) + question
         opt = b"\0" + struct.pack("!HHIH", OPT, UDP_SIZE, DO if self.dnssec_ok else 0, 0)
         return HEADER.pack(id_, flags, 1, 0, 0, 1) + question + opt
 
@@ -106,7 +127,11 @@ def read_response(message: bytes, question: Question) -> Response:
     """
     try:
         _, flags, questions, answers, authorities, additionals = HEADER.unpack_from(message)
-        if not flags & QR or flags & 0x7800 or questions != 1:
+        if not flags & QR or flags & OPCODE:
+            raise Malformed
+        if flags & 15 == FORMERR and not questions:
+            return Response(FORMERR, False, (), (), ())  # of what it can't read a server may say nothing more
+        if questions != 1:
             raise Malformed
         name, at = _name(message, 12)
         if name.lower() != question.name or message[at : at + 4] != struct.pack("!HH", question.qtype, IN):

@@ -199,6 +199,28 @@ def test_an_error_is_not_believed_before_another_was_asked(rcode: str) -> None:
     assert play.ask(who="c2") == rcode
 
 
+@pytest.mark.parametrize("whole", [False, True], ids=["a header alone", "with the question"])
+def test_who_does_not_understand_edns_is_asked_without(whole: bool) -> None:
+    play = Play(ONE)
+    play.ask()
+    if whole:
+        play.answer(play.sent[0], rcode="FORMERR")
+    else:
+        play.resolver.received(play.sent[0].number, play.sent[0].id + b"\x81\x81" + bytes(8), play.now)
+        play._carry_out()
+    queries = [dns.message.from_wire(attempt.message) for attempt in play.sent]
+    assert [query.edns for query in queries] == [0, -1]
+    assert queries[0].question == queries[1].question
+    play.answer(play.sent[1], "192.0.2.80", cut=True)
+    assert (play.sent[2].tcp, dns.message.from_wire(play.sent[2].message).edns) == (True, -1)
+    play.answer(play.sent[2], "192.0.2.80", "192.0.2.81")
+    assert play.ips() == ["192.0.2.80", "192.0.2.81"]
+    play.ask("other.example", "c2")
+    play.answer(play.sent[-1], rcode="FORMERR")
+    play.answer(play.sent[-1], rcode="FORMERR")
+    assert play.rcode("c2") == "FORMERR"
+
+
 def test_an_error_of_one_and_an_answer_of_another() -> None:
     play = Play(ONE, TWO)
     play.ask()
