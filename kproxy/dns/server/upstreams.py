@@ -21,10 +21,14 @@ RESOLV_CONFS: Final = (Path("/run/systemd/resolve/resolv.conf"), Path("/etc/reso
 
 
 class Upstreams:
-    """The servers at present, and where they are `named`. What changes is logged."""
+    """The servers at present, and where they are `named`. What changes is logged.
+
+    A file that names none any more changes nothing: it may be on its way from one version to the next.
+    """
 
     def __init__(self, config: DnsConfig) -> None:
         self._config = config
+        self._lost = False
         self.servers, self.named = config.upstreams, "--dns-upstream"
         if not config.upstreams:
             self.servers, self.named = node_upstreams(config)
@@ -40,7 +44,13 @@ class Upstreams:
         """See whether the node asks others now; return whether that is so."""
         if self._config.upstreams:
             return False
-        servers, self.named = node_upstreams(self._config)
+        servers, named = node_upstreams(self._config)
+        lost, self._lost = self._lost, not servers
+        if not servers and self.servers:
+            if not lost:
+                log.warning("%s names no other server any more: %s are asked as before", named, self)
+            return False
+        self.named = named
         changed, self.servers = servers != self.servers, servers
         if changed:
             self.say()
