@@ -44,6 +44,7 @@ class Loop:
         self.now = time.monotonic()
         self._epoll = select.epoll()
         self._calls: dict[int, Callable[[int], None]] = {}
+        self._forgotten: set[int] = set()
         self._timers: list[tuple[float, int, Timer]] = []
         self._number = count()
         self._running = True
@@ -61,6 +62,7 @@ class Loop:
         """Watch a descriptor no longer. To be called before it is closed."""
         if self._calls.pop(fd, None) is not None:
             self._epoll.unregister(fd)
+            self._forgotten.add(fd)
 
     def after(self, seconds: float, call: Callable[[], None]) -> Timer:
         """Call once, so many seconds from now."""
@@ -79,14 +81,15 @@ class Loop:
 
     def run(self) -> None:
         """Run until `stop`."""
-        poll, calls, clock = self._epoll.poll, self._calls, time.monotonic
+        poll, calls, forgotten, clock = self._epoll.poll, self._calls, self._forgotten, time.monotonic
         while self._running:
             ready = poll(self._wait_s())
             self.now = clock()
+            forgotten.clear()
             for fd, events in ready:
                 call = calls.get(fd)
-                if call is None:
-                    continue  # closed by one that was called before it
+                if call is None or fd in forgotten:
+                    continue  # closed by one that was called before it, and perhaps another socket's number by now
                 try:
                     call(events)
                 except Exception:  # the task boundary: one client must not take the others' server with it
