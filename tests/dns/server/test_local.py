@@ -157,3 +157,28 @@ def test_from_one_process_to_the_next_the_address_stays_and_no_query_is_lost(clu
     second.stop()
     eventually(lambda: ask(cluster, DB, CLUSTER_DNS) == "192.0.2.80", "the cluster's DNS answers again", 30)
     assert CLUSTER_DNS not in cluster.node.run("ip", "address")
+
+
+def test_a_next_process_that_ends_before_it_answers_leaves_all_as_it_is(cluster: Cluster, proxy: Agent) -> None:
+    with server(cluster, "--dns-node-local", LOCAL):
+        eventually(lambda: served(cluster) == {LOCAL}, "queries are led here")
+        source = ["--master", "http://127.0.0.1:9", "--dns-upstream", "192.0.2.9"]
+        http = ["--dns-metrics-bind-address", "127.0.0.1:9154"]
+        following = DnsProcess(cluster.node, [*source, "--dns-node-local", LOCAL, *http], 9154)
+        following.start()
+        eventually(lambda: "somebody listens there now" in following.said(), "it waits for its turn")
+        assert following.stop() == 0
+        assert ask(cluster, DB, LOCAL) == "10.244.9.1"
+        assert served(cluster) == {LOCAL}
+
+
+def test_what_others_take_away_is_put_back(cluster: Cluster, proxy: Agent) -> None:
+    with server(cluster, "--dns-node-local", LOCAL) as running:
+        eventually(lambda: served(cluster) == {LOCAL}, "queries are led here")
+        cluster.node.run("nft", "delete", "table", "ip", "kproxy-dns")
+        eventually(lambda: served(cluster) == {LOCAL}, "the table is there again")
+        link = json.loads(cluster.node.run("ip", "-j", "address", "show", "to", LOCAL))[0]["ifname"]
+        cluster.node.run("ip", "address", "delete", f"{LOCAL}/32", "dev", link)
+        eventually(lambda: ask(cluster, DB, LOCAL) == "10.244.9.1", "the address is there again")
+        assert f"somebody took {LOCAL} away: made again" in running.said()
+        eventually(lambda: served(cluster) == {LOCAL}, "queries are led here")
