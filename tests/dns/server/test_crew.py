@@ -30,7 +30,9 @@ def beginning() -> Iterator[bytes]:
 async def rcodes(sockets: list[Open]) -> list[int]:
     """Start a worker, give it the sockets once it has begun, ask for the zone on each, and end it."""
     begun = asyncio.Event()
-    worker = crew.Worker(0, beginning, lambda _, said: begun.set() if isinstance(said, Reached) else None, id)
+    worker = crew.Worker(
+        0, beginning, lambda _, said: begun.set() if isinstance(said, Reached) else None, lambda _: None
+    )
     running = asyncio.create_task(worker.run())
     await asyncio.wait_for(begun.wait(), scaled(20))
     worker.listen(sockets)
@@ -66,7 +68,7 @@ def test_one_that_can_not_be_started_is_started_later(
             raise error
         return real(*args, **options)
 
-    monkeypatch.setattr(crew.subprocess, "Popen", popen)
+    monkeypatch.setattr(subprocess, "Popen", popen)
     with ExitStack() as stack:
         assert asyncio.run(rcodes(opened(stack, 1))) == [0]
     assert "DNS worker 0 was not started: resource temporarily unavailable: starting another in 0 s" in caplog.text

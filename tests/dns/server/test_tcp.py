@@ -131,7 +131,8 @@ def test_no_more_than_so_many_are_under_way_and_the_rest_follows(server: Server)
 
         eventually(over, "all were answered")
         client.settimeout(5)
-        stream, found = MessageStream(), []
+        stream = MessageStream()
+        found: list[bytes] = []
         while len(found) < 2 * limit + 1:
             server.turn()
             found += stream.feed(client.recv(1 << 16))
