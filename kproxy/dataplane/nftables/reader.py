@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from kproxy.errors import KernelError
 from kproxy.netlink.errors import DumpInterrupted, NetlinkRefused
+from kproxy.netlink.nftables.elements import CATCH_ALL
 from kproxy.netlink.nftables.listing import (
     TableListing,
     elements_request,
@@ -78,11 +79,12 @@ def read_set(socket: NetlinkSocket, family: Family, table: str, spec: SetSpec) -
 
     For sets that change all the time: an element that comes or goes meanwhile may be missing. Raises `KernelError`.
     """
-    found: dict[bytes, bytes] = {}
+    request = elements_request(family, table, spec)
     try:
-        found = read_elements(spec, socket.dump(elements_request(family, table, spec)))
+        found = read_elements(spec, socket.dump(request))
     except DumpInterrupted:
-        found |= read_elements(spec, socket.dump(elements_request(family, table, spec)))
+        found = read_elements(spec, _patiently(socket, request))
+    found.pop(CATCH_ALL, None)
     return found
 
 
@@ -98,6 +100,7 @@ def read_counted(socket: NetlinkSocket, family: Family, table: str, spec: SetSpe
             return {}
         raise
     values, counters = read_elements(spec, messages), read_counters(spec, messages)
+    values.pop(CATCH_ALL, None)
     return {key: (value, counters.get(key, (0, 0))[0]) for key, value in values.items()}
 
 

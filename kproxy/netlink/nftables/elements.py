@@ -41,6 +41,9 @@ _COUNTER_AT_ZERO = attribute(
 _COUNTER_HEADS = _COUNTER.unpack(_COUNTER_AT_ZERO)[::2]
 _REMEMBERED = 4096  # so many different data (shapes, endpoints) are kept as one object each
 
+CATCH_ALL = b""
+"""The key of an element that stands for all others (`*` in nft), which kproxy never makes."""
+
 Chunk: TypeAlias = tuple[int, bytes]
 """How many elements, and the list of them: the value of an NFTA_SET_ELEM_LIST_ELEMENTS attribute."""
 
@@ -145,6 +148,8 @@ class ElementCodec:
         return self._read_key(attributes), value + comment
 
     def _read_key(self, attributes: Mapping[int, bytes]) -> bytes:
+        if _KEY not in attributes:
+            return CATCH_ALL
         start = self._read_value(attributes.get(_KEY, b""), self._spec.key_length)
         if not self._spec.interval:
             return start

@@ -13,7 +13,7 @@ from kproxy.netlink.errors import MalformedMessage
 from kproxy.netlink.exchange import Request
 from kproxy.netlink.message import F_DUMP, attribute_map
 from kproxy.netlink.nftables import objects, wire
-from kproxy.netlink.nftables.elements import ElementCodec
+from kproxy.netlink.nftables.elements import CATCH_ALL, ElementCodec
 from kproxy.plan.nftables.model import FAMILY_WORDS, Chain, SetSpec, Snapshot, Table
 
 if TYPE_CHECKING:
@@ -93,8 +93,15 @@ class TableListing:
             self._rules.setdefault(chain_name, []).append(rule)
 
     def feed_elements(self, spec: SetSpec, messages: Iterable[Message]) -> None:
-        """Take the answer to the request for the elements of a set. Raises `MalformedMessage`."""
-        self._elements[spec.name] = read_elements(spec, messages)
+        """Take the answer to the request for the elements of a set. Raises `MalformedMessage`.
+
+        A set with an element for all keys is none that kproxy can have made.
+        """
+        found = read_elements(spec, messages)
+        if CATCH_ALL in found:
+            self._sets[spec.name] = SetSpec(spec.name, ())
+        else:
+            self._elements[spec.name] = found
 
     def snapshot(self, generation: int) -> Snapshot:
         """Return the table as it was at that generation."""

@@ -47,7 +47,7 @@ EVENTS = st.one_of(
     st.tuples(st.just("sync"), st.just(0), st.just(0)),
     st.tuples(st.just("full sync"), st.just(0), st.just(0)),
     st.tuples(st.just("restart"), st.just(0), st.just(0)),
-    st.tuples(st.just("sabotage"), st.integers(0, 5), st.just(0)),
+    st.tuples(st.just("sabotage"), st.integers(0, 8), st.just(0)),
 )
 
 
@@ -113,6 +113,9 @@ SABOTAGE = (
     "flush chain FAMILY kproxy services",
     "add rule FAMILY kproxy services accept",
     "add chain FAMILY kproxy somebodys",
+    "add element FAMILY kproxy firewall-ips { * }",
+    "add element FAMILY kproxy service-ips { * : drop }",
+    "add element FAMILY kproxy firewall-ranges { * }",
 )
 
 
@@ -162,7 +165,8 @@ def test_what_others_do_to_the_rules_is_seen(netns: PrivateNetns, family: Family
         rig.nft(*sabotage.replace("FAMILY", FAMILY_WORD[family]).split(" ", 5))
         seen = not netns.run(rig.proxier.intact)
         # Elements are the watch's business, and a chain that nobody jumps to is nobody's.
-        assert seen is not ("somebodys" in sabotage or (watched and "map" in sabotage))
+        of_elements = "map" in sabotage or "element" in sabotage
+        assert seen is not ("somebodys" in sabotage or (watched and of_elements))
         rig.sync(full=True)
         assert netns.run(rig.proxier.intact)
 
