@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from kproxy.dataplane.addresses import VIP_LINK, list_addresses
-from kproxy.errors import FeatureMissing
+from kproxy.errors import FeatureMissing, KernelError
 from kproxy.netlink import genetlink, ipvs, route
 from kproxy.netlink.errors import DumpInterrupted, NetlinkRefused
 from kproxy.netlink.ipvs import IpvsRequests
@@ -20,7 +20,7 @@ from kproxy.netlink.ipvs_listing import read_listing
 from kproxy.netlink.socket import NetlinkSocket, raise_refusals
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from kproxy.netlink.exchange import Request
     from kproxy.netlink.ipvs import ListedDestination
@@ -38,15 +38,21 @@ _FEW = 50
 _GONE = frozenset({errno.ENOENT, errno.ESRCH})
 _NO_ADDRESS = frozenset({errno.EADDRNOTAVAIL, errno.ENODEV})
 _HAS_IT = frozenset({errno.EEXIST})
+_UNFIT = frozenset({errno.EINVAL, errno.EADDRNOTAVAIL})
+"""An address that can't be an endpoint, or a VIP: of a multicast group, say."""
 USE_ANOTHER_MODE = "or use --proxy-mode nftables or iptables"
 
 
-class SchedulerMissing(FeatureMissing):
-    """The kernel lacks the scheduler that `server` wants."""
+class Refused(KernelError):
+    """The kernel does not take what some Services ask for; `reasons` says why, by virtual server or by address."""
 
-    def __init__(self, server: VirtualServer, scheduler: str) -> None:
-        self.server = server
-        super().__init__(f"this kernel has no IPVS scheduler {scheduler}", remedy=f"load the module ip_vs_{scheduler}")
+    def __init__(self, reasons: Mapping[VirtualServer | str, str]) -> None:
+        self.reasons = reasons
+        super().__init__(next(iter(reasons.values())))
+
+
+class SchedulerMissing(Refused):
+    """The kernel lacks the schedulers that some virtual servers want."""
 
 
 class KernelState(msgspec.Struct, frozen=True):
@@ -109,22 +115,22 @@ class IpvsKernel:
         """Make the kernel hold a difference. After an error parts of it are done: read back.
 
         What is new comes before the address that leads to it, and an address goes before what it leads to. Raises
-        `SchedulerMissing` naming the virtual server.
+        `Refused`, or `SchedulerMissing`, where it is what a Service asks for.
         """
         requests = self.requests
         new = [requests.add_server(server, how) for server, how in difference.add_servers.items()]
         new += [requests.set_server(server, how) for server, how in difference.set_servers.items()]
         wanting = [*difference.add_servers.items(), *difference.set_servers.items()]
+        destinations = [*difference.add_destinations, *difference.set_destinations]
         new += [requests.add_destination(*item) for item in difference.add_destinations.items()]
         new += [requests.set_destination(*item) for item in difference.set_destinations.items()]
         old = [requests.delete_destination(destination) for destination in difference.delete_destinations]
         old += [requests.delete_server(server) for server in difference.delete_servers]
         with NetlinkSocket(genetlink.NETLINK_GENERIC) as netlink:
             outcomes = netlink.bulk(new)
-            for (server, how), outcome in zip(wanting, outcomes, strict=False):
-                if outcome is not None and outcome.code == errno.ENOENT:
-                    raise SchedulerMissing(server, how.scheduler)
-            raise_refusals(outcomes)
+            _raise_missing(wanting, outcomes)
+            servers = [server for server, _ in wanting] + [destination.server for destination in destinations]
+            _raise_unfit(servers, outcomes)
             if difference.add_addresses or difference.delete_addresses:
                 self._apply_addresses(difference.add_addresses, difference.delete_addresses)
             raise_refusals(netlink.bulk(old), tolerate=_GONE)
@@ -132,7 +138,7 @@ class IpvsKernel:
     def _apply_addresses(self, new: Sequence[str], old: Sequence[str]) -> None:
         with NetlinkSocket(route.NETLINK_ROUTE) as netlink:
             link = vip_link(netlink)
-            raise_refusals(netlink.bulk([route.add_address(link, ip) for ip in new]), tolerate=_HAS_IT)
+            _raise_unfit(new, netlink.bulk([route.add_address(link, ip) for ip in new]), tolerate=_HAS_IT)
             raise_refusals(netlink.bulk([route.delete_address(link, ip) for ip in old]), tolerate=_NO_ADDRESS)
 
     def _servers(self, netlink: NetlinkSocket) -> dict[VirtualServer, Scheduling]:
@@ -197,6 +203,31 @@ def find_vip_link(netlink: NetlinkSocket) -> int | None:
         if refused.code != errno.ENODEV:
             raise
         return None
+
+
+def _raise_missing(
+    wanting: Sequence[tuple[VirtualServer, Scheduling]], outcomes: Sequence[NetlinkRefused | None]
+) -> None:
+    """Raise `SchedulerMissing` if some virtual servers want what the kernel has not."""
+    lacking = [it for it, outcome in zip(wanting, outcomes, strict=False) if outcome and outcome.code == errno.ENOENT]
+    if lacking:
+        words = "this kernel has no IPVS scheduler {0} - load the module ip_vs_{0}"
+        raise SchedulerMissing({server: words.format(how.scheduler) for server, how in lacking})
+
+
+def _raise_unfit(
+    asked: Sequence[VirtualServer | str],
+    outcomes: Sequence[NetlinkRefused | None],
+    *,
+    tolerate: frozenset[int] = frozenset(),
+) -> None:
+    """Raise `Refused` for what the kernel will never take, if there is nothing else that it refused."""
+    raise_refusals(outcomes, tolerate=tolerate | _UNFIT)
+    unfit = {
+        it: outcome.what for it, outcome in zip(asked, outcomes, strict=True) if outcome and outcome.code in _UNFIT
+    }
+    if unfit:
+        raise Refused(unfit)
 
 
 def _dump(netlink: NetlinkSocket, request: Request) -> list[Message]:

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from kproxy.dataplane.ipvs.kernel import SchedulerMissing
+from kproxy.dataplane.ipvs.kernel import Refused, SchedulerMissing
 from kproxy.dataplane.ipvs.leftovers import read_ownership
 from kproxy.dataplane.mode import Synced
 from kproxy.dataplane.nftables.proxier import NftablesProxier
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from kproxy.plan.intent import PortIntent
     from kproxy.plan.ipvs.servers import IpvsDifference
     from kproxy.state.node import NodeInfo
+
+
+MAX_LEFT_OUT = 100
+"""Services that may be left out because of their addresses; beyond that the cause is elsewhere."""
 
 
 class IpvsProxier:
@@ -54,7 +58,7 @@ class IpvsProxier:
 
     @property
     def refused(self) -> Mapping[str, ObjectError]:
-        """Services whose scheduler the kernel lacks, or that have an address which is the node's."""
+        """Services that the kernel does not take, or that have an address which is the node's."""
         return self.servers.taken | self.filter.refused | self._refused
 
     def configure(self, node: NodeInfo, addresses: tuple[str, ...], service_cidrs: tuple[str, ...] = ()) -> None:
@@ -83,7 +87,8 @@ class IpvsProxier:
     def sync(self, *, full: bool = False) -> Synced:
         """Write what differs; after a failure, at the first call, or if `full`, from what the kernel really holds.
 
-        Raises `KernelError`. A Service whose scheduler the kernel lacks is left out and entered in `refused`.
+        Raises `KernelError`. A Service whose scheduler the kernel lacks, or an address of which it does not take, is
+        left out and entered in `refused`.
         """
         full = full or not self._in_step
         self._in_step = False
@@ -95,8 +100,8 @@ class IpvsProxier:
             try:
                 if difference:
                     self._kernel.apply(difference)
-            except SchedulerMissing as missing:
-                if not self._leave_out(missing):
+            except Refused as refused:
+                if not self._leave_out(refused):
                     raise
                 self._read_back()
                 filtered.append(self._sync_filter(full=False))
@@ -171,13 +176,20 @@ class IpvsProxier:
             self.servers.applied(difference)
             yield difference
 
-    def _leave_out(self, missing: SchedulerMissing) -> bool:
-        key = self.servers.owner_of(missing.server)
-        if key is None:
+    def _leave_out(self, refused: Refused) -> bool:
+        """Leave the Services out whose wishes the kernel refused; False if it was not about any, or about too many."""
+        reasons: dict[str, str] = {}
+        for server, key in self.servers.owners.items():
+            reason = refused.reasons.get(server) or refused.reasons.get(server.ip)
+            if reason is not None:
+                reasons.setdefault(key, reason)
+        too_many = len(self._refused) + len(reasons) > MAX_LEFT_OUT and not isinstance(refused, SchedulerMissing)
+        if not reasons or too_many:
             return False
-        self.filter.set_service(key, (), 0)
-        self.servers.set_service(key, ())
-        self._refused[key] = ObjectError(f"Service {key}", "", f"{missing}; skipped")
+        for key, reason in reasons.items():
+            self.filter.set_service(key, (), 0)
+            self.servers.set_service(key, ())
+            self._refused[key] = ObjectError(f"Service {key}", "", f"{reason}; skipped")
         return True
 
 

@@ -120,9 +120,10 @@ class IpvsServers:
         self._moved.clear()
         return elements
 
-    def owner_of(self, server: VirtualServer) -> str | None:
-        """Return the Service a virtual server belongs to."""
-        return self._owners.get(server)
+    @property
+    def owners(self) -> Mapping[VirtualServer, str]:
+        """The Services that the virtual servers belong to."""
+        return self._owners
 
     def drained(self, destinations: Iterable[Destination]) -> None:
         """Let go of destinations whose last connection ended, and of virtual servers that waited for nothing else."""

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from kproxy.dataplane.ipvs import kernel as kernel_module
@@ -18,9 +19,13 @@ from kproxy.dataplane.ipvs.start import needs_conn_reuse_mode
 from kproxy.dataplane.leftovers import Leftovers
 from kproxy.errors import FeatureMissing, KernelError
 from kproxy.netlink import ipvs
-from kproxy.state.addresses import Family
+from kproxy.plan.intent import plan_port
+from kproxy.state.addresses import Family, with_port
+from kproxy.state.node import NodeInfo
 from tests.dataplane.ipvs.node import Node
 from tests.netlink.netns import PrivateNetns
+from tests.state.objects import NODE
+from tests.state.shorthand import make_endpoints
 from tests.uml.needs import needs_ipvs
 
 if TYPE_CHECKING:
@@ -153,6 +158,35 @@ class TestSync:
         listed = serving.netns.tool("nft", "list", "table", "ip", "kproxy-ipvs")
         assert "172.30.0.42 . tcp . 22" in listed
         assert "192.168.0.1" not in listed
+
+    @pytest.mark.parametrize("ip", ["224.1.1.1", "255.255.255.255", "ff0e::1"])
+    def test_an_endpoint_that_the_kernel_does_not_take_harms_no_other_service(self, serving: Node, ip: str) -> None:
+        """The API server takes it, from whoever may write EndpointSlices in some namespace."""
+        family = Family.IPV6 if ":" in ip else Family.IPV4
+        (odd,) = make_endpoints("a1", family)
+        unfit = msgspec.structs.replace(odd, address=with_port(ip, odd.port), ip=ip)
+        serving.set_service("b1", "ns1/odd", ips=[{Family.IPV4: "172.30.0.42", Family.IPV6: "fd00::42"}[family]])
+        proxier = serving.proxiers[family]
+        (intent,) = proxier.servers._intents["ns1/odd"]
+        proxier.set_service("ns1/odd", [plan_port(intent.port, (odd, unfit), NodeInfo(NODE))], 0)
+        serving.set_service("a1")
+        serving.sync()
+        assert serving.servers() == [line for line in SERVED if "10.180.1.1" not in line and "b::1" not in line]
+        refused = str(proxier.refused["ns1/odd"])
+        assert refused.startswith(f"Service ns1/odd: add {unfit.address} of TCP ")
+        assert refused.endswith("the kernel finds the request invalid (EINVAL); skipped")
+        assert serving.intact()
+
+    def test_an_address_that_can_be_no_vip_harms_no_other_service(self, serving: Node) -> None:
+        serving.set_service("b1", "ns1/odd", externalIPs=["ff0e::1"], ips=["fd00::42"])
+        serving.set_service("a1")
+        serving.sync()
+        assert serving.vips() == {"172.30.0.41", "fd00:172:30::41"}
+        assert not any("42" in line for line in serving.servers())
+        assert "add the address ff0e::1" in str(serving.proxiers[Family.IPV6].refused["ns1/odd"])
+        serving.set_service("b1", "ns1/odd", ips=["fd00::42"])
+        serving.sync()
+        assert "fd00::42" in serving.vips()
 
     def test_two_services_change_their_node_ports(self, serving: Node) -> None:
         """In one sync, and whichever is entered first."""
