@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,11 @@ from kproxy.cli.values import DURATION
 from kproxy.config import build_config
 from kproxy.kube.login import without_secret
 from kproxy.settings.durations import format_duration
+
+if TYPE_CHECKING:
+    from kproxy.config import Config
+
+VERBOSITY = Flag("v", int, 0, "Log level.")
 
 
 @click.command()
@@ -28,17 +33,30 @@ def config(context: click.Context, /, everything: bool, **values: Any) -> None:
     wrong is named as `run` names it.
     """
     merged, warnings = gather(context, values)
-    build_config(merged.values, merged.origins)
+    decided = _decided(build_config(merged.values, merged.origins))
     for warning in warnings:
         click.echo(f"# {warning}")
+    given = {**merged.values, **decided, VERBOSITY.key: merged.values["verbosity"]}
+    origins = {VERBOSITY.key if key == "verbosity" else key: origin for key, origin in merged.origins.items()}
     rows = [
-        (flag.name, _text(flag, merged.values.get(flag.key)), merged.origins.get(flag.key, "default"))
-        for flag in (*SETTINGS, *OWN_FLAGS)
-        if everything or flag.key in merged.origins
+        (flag.name, _text(flag, given.get(flag.key)), origins.get(flag.key, "default"))
+        for flag in (*SETTINGS, VERBOSITY, *OWN_FLAGS)
+        if everything or flag.key in origins
     ]
     widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
     for name, value, origin in rows:
         click.echo(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {origin}")
+
+
+def _decided(config: Config) -> dict[str, Any]:
+    """Return those settings by flag key whose value is not always as it was given."""
+    return {
+        "hostname_override": config.node_name,
+        "proxy_mode": config.proxy_mode,
+        "healthz_bind_address": config.healthz_bind_address,
+        "metrics_bind_address": config.metrics_bind_address,
+        "nodeport_addresses": config.node_port_addresses,
+    }
 
 
 def _text(flag: Flag, value: Any) -> str:

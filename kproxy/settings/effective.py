@@ -37,7 +37,7 @@ def effective(
     Without a file flags are all there is. With one, only OUTRANK_THE_FILE and the `own` flags (kproxy's, which
     kube-proxy has not) count, and they win over the file. Source: kube-proxy's options.go.
     """
-    flag_names = {key: "--" + key.replace("_", "-") for key in given}
+    flag_names = {key: "-v" if key == "verbosity" else "--" + key.replace("_", "-") for key in given}
     if file is None:
         return Effective({**defaults, **given}, flag_names, ())
     counting = {key: value for key, value in given.items() if key in OUTRANK_THE_FILE or key in own}

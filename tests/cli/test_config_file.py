@@ -57,6 +57,17 @@ def test_config_all_prints_defaults_too(capsys: pytest.CaptureFixture[str]) -> N
     assert all(line.split()[-1] == "default" for line in lines)
 
 
+def test_config_shows_what_comes_of_what_is_given(capsys: pytest.CaptureFixture[str]) -> None:
+    call("config", "--all", "--proxy-mode=nftables", "--hostname-override=Node-A", "--healthz-port=0", "-v", "4")
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["hostname-override", "node-a", "--hostname-override"] in rows
+    assert ["nodeport-addresses", "primary", "default"] in rows
+    assert ["healthz-bind-address", "-", "default"] in rows
+    assert ["v", "4", "-v"] in rows
+    call("config", "--all")
+    assert ["proxy-mode", "iptables", "default"] in [line.split() for line in capsys.readouterr().out.splitlines()]
+
+
 def test_config_shows_no_password(capsys: pytest.CaptureFixture[str]) -> None:
     call("config", "--master", "https://admin:hunter2@192.0.2.1:6443")
     shown = capsys.readouterr().out
