@@ -6,6 +6,7 @@ The tree::
     ├── ConfigError       a flag or configuration field has a wrong value
     │   └── ConfigErrors        several of them at once
     ├── ObjectError       a Kubernetes object (or document) can't be used; the others go on
+    │   └── OwnAddress          it names an address of this node, on which it can't be served
     ├── SourceError       the source of objects itself can't be read
     ├── KernelError       the kernel, or the tool that talks to it, refused
     │   ├── FeatureMissing      a match, target, module, binary or system file is not there
@@ -70,6 +71,10 @@ class ObjectError(KproxyError):
         self.where = where
         self.field = field
         super().__init__(": ".join(part for part in (where, field, what) if part))
+
+
+class OwnAddress(ObjectError):
+    """A Service names an address of this node, on which it can't be served: a matter of this node alone."""
 
 
 class SourceError(KproxyError):

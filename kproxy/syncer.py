@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from kproxy.dataplane import conntrack
 from kproxy.dataplane.address_watch import AddressWatch
-from kproxy.errors import KernelError, ObjectError, one_line
+from kproxy.errors import KernelError, ObjectError, OwnAddress, one_line
+from kproxy.events.event import own_address_not_served
 from kproxy.health_checks import HealthChecks
 from kproxy.localhost_ports import LocalhostPorts
 from kproxy.logs import fields
@@ -62,6 +63,7 @@ class Syncer:
         self._proxiers = proxiers
         self._health = health
         self._metrics = metrics
+        self._events = events
         self._watch: AddressWatch | None = None
         self._addresses: Mapping[Family, tuple[str, ...]] = {}
         self._plans = {proxier.family: FamilyPlan(proxier.family, proxier.unsupported) for proxier in proxiers}
@@ -96,6 +98,7 @@ class Syncer:
         self._localhost_ports.serve(in_step)
         for family in in_step:
             await self._clean_conntrack(family)
+        self._tell_own_addresses()
         return all(outcomes)
 
     def distrust(self, family: Family) -> None:
@@ -234,6 +237,14 @@ class Syncer:
                 deleted=synced.deleted,
             ),
         )
+
+    def _tell_own_addresses(self) -> None:
+        for proxier in self._proxiers:
+            for key, problem in proxier.refused.items():
+                if isinstance(problem, OwnAddress):
+                    namespace, _, name = key.partition("/")
+                    why = str(problem)
+                    self._events.record(own_address_not_served(namespace, name, self._config.node_name, why))
 
     async def _clean_conntrack(self, family: Family) -> None:
         udp = self._plans[family].udp

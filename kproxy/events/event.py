@@ -85,6 +85,11 @@ def health_check_failed(namespace: str, service: str, node: str, why: str) -> Ev
     return Event(subject, "Warning", "FailedToStartServiceHealthcheck", "Listen", f"node {node}: {why}")
 
 
+def own_address_not_served(namespace: str, service: str, node: str, why: str) -> Event:
+    """Return the Event of a Service with an address that is the node's own, on which this mode can't serve it."""
+    return Event(Subject("Service", service, namespace), "Warning", "AddressNotServed", "Serve", f"node {node}: {why}")
+
+
 def collection(event: Event) -> str:
     """Return the path under which an Event is created; one about a Node is in the namespace `default`."""
     return f"/apis/events.k8s.io/v1/namespaces/{event.subject.namespace or 'default'}/events"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kproxy.dataplane import address_watch
-from kproxy.errors import KernelError, ObjectError, RestoreRefused
+from kproxy.errors import KernelError, ObjectError, OwnAddress, RestoreRefused
 from kproxy.events.log import EventLog
 from kproxy.health.shared import ProxierHealth
 from kproxy.metrics.registry import Metrics
@@ -152,6 +152,20 @@ def test_the_node_concerns_all_families(bench: Bench) -> None:
     bench.state.apply([here(node(labels={"topology.kubernetes.io/zone": "z1"}))])
     assert bench.sync()
     assert (bench.v4.syncs, bench.v6.syncs) == (2, 2)
+
+
+def test_an_address_that_is_the_nodes_own_is_an_event(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """It is so on this node alone. What every node sees, such as what the kernel refuses, is no Event."""
+    bench.v4.refused = {
+        "ns1/web": OwnAddress("Service ns1/web", "spec.externalIPs", "192.0.2.1 is an address of this node"),
+        "ns1/odd": ObjectError("Service ns1/odd", "", "too long"),
+    }
+    for _ in range(2):
+        assert bench.sync()
+    told = "192.0.2.1 is an address of this node"
+    assert [record.getMessage() for record in caplog.records if "NotServed" in record.getMessage()] == [
+        f"Service ns1/web: AddressNotServed: node {NODE}: Service ns1/web: spec.externalIPs: {told}"
+    ]
 
 
 def test_a_refused_service_is_tried_again_when_it_is_touched(bench: Bench) -> None:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from kproxy.errors import ObjectError
+from kproxy.errors import ObjectError, OwnAddress
 from kproxy.plan.delta import DeltaTracker
+from kproxy.plan.intent import FrontendKind
 from kproxy.plan.ipvs.drain import DRAINING_WEIGHT, Drain, drains
 from kproxy.plan.ipvs.filter import DRAINING, VIPS
-from kproxy.plan.ipvs.frontends import IpvsSettings, frontends, taken_addresses
+from kproxy.plan.ipvs.frontends import FIELDS, IpvsSettings, frontends, taken_addresses
 from kproxy.plan.ipvs.server import Scheduling
 from kproxy.plan.ipvs.vips import Vips
 from kproxy.plan.nftables.packing import pack_frontend, pack_ip
@@ -253,6 +254,7 @@ class IpvsServers:
         self.taken.pop(key, None)
         for intent in intents:
             for ip, field in taken_addresses(intent, self._settings.node_ips):
-                self.taken[key] = ObjectError(
-                    f"Service {key}", field, f"{ip} is an address of this node, which can't be a VIP; not served on it"
-                )
+                # Load balancers of some clusters give out the addresses of all nodes: that is no single node's matter.
+                error = ObjectError if field == FIELDS[FrontendKind.LOAD_BALANCER] else OwnAddress
+                what = f"{ip} is an address of this node, which can't be a VIP; not served on it"
+                self.taken.setdefault(key, error(f"Service {key}", field, what))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from kproxy.errors import OwnAddress
 from kproxy.plan.ipvs.filter import DRAINING, VIPS
 from kproxy.plan.ipvs.servers import IpvsServers
 from kproxy.plan.nftables.packing import pack_frontend, pack_ip
@@ -133,6 +134,9 @@ def test_the_nodes_own_address_is_refused_and_named() -> None:
     assert kernel.addresses == {C}
     assert not any(NODE_IP in line for line in kernel.listed())
     assert str(plan.taken["ns1/svc1"]).startswith(f"Service ns1/svc1: spec.externalIPs: {NODE_IP} is an address of")
+    assert isinstance(plan.taken["ns1/svc1"], OwnAddress), "and told by an Event"
+    plan.set_service("ns1/svc1", intents(type="LoadBalancer", ingress=[{"ip": NODE_IP}]))
+    assert not isinstance(plan.taken["ns1/svc1"], OwnAddress), "all nodes would tell it, where a load balancer does so"
     plan.set_service("ns1/svc1", intents())
     assert not plan.taken
 
