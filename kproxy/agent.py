@@ -110,9 +110,10 @@ class Agent:
             self._supervisor.stopping()
             await asyncio.gather(*tasks, return_exceptions=True)
             loop.remove_reader(self._syncer.watch())
+            ended = await self._syncer.ended()
+            # A sync that is under way still tells what listens there which changes are its own.
             if self._repairs is not None:
                 self._repairs.stop()
-            ended = await self._syncer.ended()
             self._syncer.close()
         for task in done:
             task.result()

@@ -6,6 +6,7 @@ Their threads do not keep the process from ending; those of `asyncio.to_thread`,
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import threading
 from contextlib import suppress
@@ -18,9 +19,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+log = logging.getLogger(__name__)
+
+AGAIN_S = 1.0
+"""How often a thread is tried to be started that can't be."""
+
 
 class Calls:
-    """Runs calls in threads, and knows which have not ended. A thread that is done with one takes the next."""
+    """Runs calls in threads, and knows which have not ended. A thread that is done with one takes the next.
+
+    Where no thread can be started, a call waits until one can.
+    """
 
     def __init__(self) -> None:
         self._running: set[asyncio.Future[Any]] = set()
@@ -36,8 +45,7 @@ class Calls:
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         future.add_done_callback(lambda done: done.cancelled() or done.exception())  # it is seen, if by nobody else
         self._running.add(future)
-        worker = self._idle.pop() if self._idle else _Worker()
-        worker.take(call, lambda result, error: self._ended(worker, future, result, error))
+        self._begin(call, future)
         return future
 
     async def run(self, call: Callable[[], T]) -> T:
@@ -49,6 +57,19 @@ class Calls:
         if self._running:
             await asyncio.wait(self._running, timeout=patience_s)
         return not self._running
+
+    def _begin(self, call: Callable[[], T], future: asyncio.Future[T], *, again: bool = False) -> None:
+        if future.done():  # cancelled while it waited
+            self._running.discard(future)
+            return
+        try:
+            worker = self._idle.pop() if self._idle else _Worker()
+        except RuntimeError as error:  # the node has no process or no memory left, for now
+            if not again:
+                log.warning("%s: trying again until one starts", error)
+            asyncio.get_running_loop().call_later(AGAIN_S, partial(self._begin, call, future, again=True))
+            return
+        worker.take(call, lambda result, error: self._ended(worker, future, result, error))
 
     def _ended(self, worker: _Worker, future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
         self._running.discard(future)

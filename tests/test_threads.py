@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from kproxy import threads
 from kproxy.threads import Calls, in_thread
 from tests.lab.agent import eventually
 
@@ -101,3 +102,31 @@ def test_threads_are_used_again_and_end_with_what_used_them() -> None:
     before = threading.active_count()
     asyncio.run(main())
     eventually(lambda: threading.active_count() <= before, "the threads have ended")
+
+
+def test_a_call_waits_for_a_thread_that_can_not_be_started(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As on a node without a process left: it goes on when there is one again."""
+    start, refusals = threading.Thread.start, 3
+
+    def refuse(thread: threading.Thread) -> None:
+        nonlocal refusals
+        refusals -= 1
+        if refusals >= 0:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    async def run() -> int:
+        calls = Calls()
+        given_up = calls.start(lambda: 6)
+        given_up.cancel()
+        found = await calls.run(lambda: 7)
+        assert await calls.ended(10.0)
+        return found
+
+    monkeypatch.setattr(threads, "AGAIN_S", 0.01)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert asyncio.run(run()) == 7
+    told = "can't start new thread: trying again until one starts"
+    assert [record.getMessage() for record in caplog.records] == [told, told], "once for each call"

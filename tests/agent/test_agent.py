@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
+import time
 from typing import TYPE_CHECKING
 
 from kproxy import agent as agent_module
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     import pytest
+
+    from kproxy.dataplane.mode import Drift, Synced
 
 PERIOD_S, LOOKS, PATIENCE_S = 0.05, 5, 30.0
 
@@ -61,9 +66,59 @@ def test_what_stays_of_another_proxy_is_looked_at_until_nothing_does(monkeypatch
     assert looks == LOOKS
 
 
-def agent_of(proxier: FakeProxier, churn: Churn, take_over: Callable[[], bool] = lambda: False) -> Agent:
+def test_a_sync_that_is_under_way_at_the_end_still_has_what_it_needs() -> None:
+    """It tells the listener which changes are its own: without that it could not write the rest."""
+    listener = Listener()
+    proxier = SlowProxier(listener)
+    agent = agent_of(proxier, Churn(), drift=listener)
+    run_until(agent, proxier.entered.is_set)
+    assert proxier.closed == [False]
+    assert listener.closed
+
+
+class Listener:
+    """A `Drift` that has nothing to tell."""
+
+    def __init__(self) -> None:
+        self.closed = False
+        self._ends = socket.socketpair()
+
+    def fileno(self) -> int:
+        return self._ends[0].fileno()
+
+    def read(self) -> dict[Family, list[str]]:
+        return {}
+
+    def close(self) -> None:
+        self.closed = True
+        for end in self._ends:
+            end.close()
+
+
+class SlowProxier(FakeProxier):
+    """Its first sync lasts until the agent has begun to stop. `closed`: whether the listener was, at its end."""
+
+    def __init__(self, listener: Listener) -> None:
+        super().__init__(Family.IPV4)
+        self.entered = threading.Event()
+        self.closed: list[bool] = []
+        self._listener = listener
+
+    def sync(self, *, full: bool = False) -> Synced:
+        self.entered.set()
+        deadline = time.monotonic() + 0.5  # it has nothing to wait for: the listener is closed too early or it is not
+        while not self._listener.closed and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self.closed.append(self._listener.closed)
+        return super().sync(full=full)
+
+
+def agent_of(
+    proxier: FakeProxier, churn: Churn, take_over: Callable[[], bool] = lambda: False, drift: Drift | None = None
+) -> Agent:
     config = make_config(iptables_sync_period=PERIOD_S, iptables_min_sync_period=0.0)
-    return Agent(config, churn, [proxier], ProxierHealth(PERIOD_S), Metrics(), EventLog(), take_over=take_over)
+    health = ProxierHealth(PERIOD_S)
+    return Agent(config, churn, [proxier], health, Metrics(), EventLog(), drift=drift, take_over=take_over)
 
 
 def run_until(agent: Agent, enough: Callable[[], bool]) -> None:
