@@ -211,7 +211,7 @@ def _converted(event: Any) -> Any:
         return tagged_value(event.tag, event.value)
     except KeyError:
         raise YamlError(event.start_mark.line, f"tag {printable(event.tag)} is not read") from None
-    except ValueError:
+    except (ValueError, OverflowError):
         raise YamlError(event.start_mark.line, f"not what it looks like: {printable(event.value)}") from None
 
 

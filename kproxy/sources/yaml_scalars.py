@@ -43,7 +43,8 @@ def plain_value(text: str) -> Scalar:
 def tagged_value(tag: str, text: str) -> Scalar:
     """Return the value of a scalar with an explicit tag (`!!str 80`).
 
-    Raises KeyError for a tag that is not read, ValueError for a text that is not what its tag says.
+    Raises KeyError for a tag that is not read, ValueError for a text that is not what its tag says, OverflowError for a
+    number too large for that.
     """
     if tag in _STRING_TAGS:
         return text

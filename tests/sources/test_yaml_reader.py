@@ -112,6 +112,7 @@ WRONG = [
     ("a: !!bool x\n", 0, "not what it looks like: x"),
     ("a: 1\nb: 0x_\n", 1, "not what it looks like: 0x_"),
     ("a: 1\nb: " + "9" * 5000, 1, "not what it looks like: " + "9" * 80 + "..."),
+    ("a: 1\nb: !!float " + "9" * 400, 1, "not what it looks like: " + "9" * 80 + "..."),
     ("? [a]\n: b\n", 0, "a key must be a string, not a list or a mapping"),
     ("a: 1\nx: {<<: 5}\n", 1, "<< takes a mapping or a list of mappings"),
 ]
