@@ -20,7 +20,7 @@ from kproxy.dns.server.known import KINDS, Known, open_source
 from kproxy.dns.server.local import LocalAddresses
 from kproxy.dns.server.metrics import DnsMetrics
 from kproxy.dns.server.site import start_site
-from kproxy.dns.server.sockets import check, open_sockets, shared, taken
+from kproxy.dns.server.sockets import check, listeners, open_sockets, prefer, shared, taken
 from kproxy.dns.server.standing import Standing
 from kproxy.dns.server.upstreams import Upstreams
 from kproxy.errors import KproxyError
@@ -185,14 +185,18 @@ class DnsService:
 
     async def _listen(self) -> None:
         """Open the sockets: at once, or, where somebody answers already, once all names are known."""
+        before: dict[str, int] = {}
         if taken(self._config.addresses):
             log.info("somebody listens there now: waiting until all names are known")
             while taken(self._config.addresses) and len(self._ready) < len(self._workers):
                 await asyncio.sleep(0.05)
             if self._local is not None:
                 self._local.make()  # who listened may have taken the addresses along
-        for worker in self._workers:
-            worker.listen(open_sockets(self._config.addresses))
+            before = await asyncio.to_thread(listeners, self._config.addresses)
+        opened = [open_sockets(self._config.addresses) for _ in self._workers]
+        prefer(opened, before)
+        for worker, sockets in zip(self._workers, opened, strict=True):
+            worker.listen(sockets)
         self._listening = True
         log.info("answering on %s", ", ".join(str(address) for address in self._config.addresses))
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
 import socket
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -14,7 +16,7 @@ from kproxy.dns.proc_net import Bound, read_bound
 from kproxy.errors import ServerError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from kproxy.health.bind import BindAddress
 
@@ -22,6 +24,8 @@ BACKLOG: Final = 1024
 RECEIVE_BUFFER: Final = 4 * 1024 * 1024
 """Room for the queries that come while the worker does something else for a moment."""
 SO_RCVBUFFORCE: Final = 33
+SO_ATTACH_REUSEPORT_CBPF: Final = 51
+BPF_RET: Final = 0x06
 
 
 class Open(NamedTuple):
@@ -66,6 +70,31 @@ def taken(addresses: Iterable[BindAddress]) -> bool:
 def shared(addresses: Iterable[BindAddress], own: int) -> bool:
     """Tell whether somebody beside us, who have `own` sockets for each, listens on all of the addresses."""
     return all(sum(1 for _ in _holders(address, "udp")) > own for address in addresses)
+
+
+def listeners(addresses: Iterable[BindAddress]) -> dict[str, int]:
+    """Return how many TCP sockets listen on each of the addresses, by its text."""
+    return {
+        str(address): sum(str(one.address) == address.host for one in _holders(address, "tcp")) for address in addresses
+    }
+
+
+def prefer(opened: Sequence[Sequence[Open]], before: Mapping[str, int]) -> None:
+    """Have new TCP connections come to the sockets that were opened now, not to those that listened `before`.
+
+    So none is under way to the others any more when these end: what ends resets a connection whose handshake it has
+    begun. The kernel numbers the sockets of a port in the order in which they listen; one that ends is replaced by the
+    last. A filter that says a number (`ret #NUMBER`) chooses; one that is too high leaves the choice to the hash
+    again. With the number here that is so when all the others have ended (unless there are more of them than of these).
+    """
+    for one in opened[0]:
+        others = before.get(one.listening.server.removeprefix("dns://"), 0)
+        if one.sock.type != socket.SOCK_STREAM or not others:
+            continue
+        code = ctypes.create_string_buffer(struct.pack("=HBBI", BPF_RET, 0, 0, max(others, len(opened))))
+        program = struct.pack("@HP", 1, ctypes.addressof(code))
+        with contextlib.suppress(OSError):  # Linux before 4.6: it goes on without
+            one.sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, program)
 
 
 def _bound(address: BindAddress, kind: socket.SocketKind) -> socket.socket:

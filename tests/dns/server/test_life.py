@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from contextlib import ExitStack
 from pathlib import Path
 
 import dns.message
@@ -12,7 +13,7 @@ import dns.query
 import pytest
 
 from tests.dns.server.load import Load
-from tests.dns.server.running import ADDRESS, WORLD, DnsProcess, dns_node, headless
+from tests.dns.server.running import ADDRESS, ADDRESS6, WORLD, DnsProcess, dns_node, headless
 from tests.dns.server.world import World
 from tests.lab.agent import eventually
 
@@ -110,6 +111,32 @@ def test_no_query_is_lost_from_one_process_to_the_next() -> None:
             load.goes_on()
         assert load.lost == []
         assert set(load.answered) == {0}  # none was told that nothing is known yet
+        old.stop()
+
+
+@pytest.mark.parametrize("workers", ["1", "3"])
+def test_no_handshake_is_cut_off_from_one_process_to_the_next(workers: str) -> None:
+    """The last packet of each is held back until the old process has ended; it had its share of the first ones."""
+    hold = "table inet hold { chain output { type filter hook output priority 0; tcp dport 53 tcp flags ack drop; }; }"
+    with dns_node() as node:
+        node.manifests.write("db", headless("db", "10.244.1.1"))
+        query = dns.message.make_query(DB, "A")
+        old = node.server("--dns-workers", workers)
+        old.start()
+        old.wait_ready()
+        for turn in range(3):
+            new = node.server("--dns-workers", workers, metrics_port=9154 + turn)
+            new.start()
+            new.wait_ready()
+            node.namespace.run("nft", hold)
+            with ExitStack() as closing:
+                clients = [closing.enter_context(node.connect(to)) for to in (ADDRESS, ADDRESS6) * 30]
+                assert old.stop() == 0
+                node.namespace.run("nft", "delete", "table", "inet", "hold")
+                for client in clients:
+                    dns.query.send_tcp(client, query)
+                assert all(dns.query.receive_tcp(client)[0].answer for client in clients)
+            old = new
         old.stop()
 
 
