@@ -7,7 +7,7 @@ slice. As in kube-proxy a time before the process started does not count, nor do
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kproxy.kube.wire import EndpointSlice
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from kproxy.sources.changes import Change
 
 TRIGGER_ANNOTATION = "endpoints.kubernetes.io/last-change-trigger-time"
+
+
+MAX_WAITING: Final = 10_000
+"""Triggers that are kept; where syncs fail for long, the later ones are not counted."""
 
 
 class Trigger(NamedTuple):
@@ -39,7 +43,7 @@ class ProgrammingLatency:
             if isinstance(change.obj, EndpointSlice):
                 text = (change.obj.metadata.annotations or {}).get(TRIGGER_ANNOTATION)
                 happened = _seconds(text) if text else None
-                if happened is not None and happened > self._started:
+                if happened is not None and happened > self._started and len(self._waiting) < MAX_WAITING:
                     self._waiting.append(Trigger(change.obj.address_type, happened))
 
     def take(self) -> list[Trigger]:
@@ -49,7 +53,7 @@ class ProgrammingLatency:
 
     def put_back(self, triggers: list[Trigger]) -> None:
         """Keep them after all: the sync failed."""
-        self._waiting = triggers + self._waiting
+        self._waiting = (triggers + self._waiting)[:MAX_WAITING]
 
 
 def _seconds(text: str) -> float | None:

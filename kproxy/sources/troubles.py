@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+MAX_TOLD: Final = 20
+"""So many different reasons are told of one trouble: some servers put a number of its own into every error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,7 @@ class Troubles:
         for trouble in now:
             hindered.add(trouble.resource)
             told = self._told.setdefault(trouble.resource, set())
-            if trouble.why not in told:
+            if trouble.why not in told and len(told) < MAX_TOLD:
                 told.add(trouble.why)
                 begun.append(trouble)
         over = [resource for resource in self._told if resource not in hindered]

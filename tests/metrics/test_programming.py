@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from kproxy.kube.wire import EndpointSlice, ObjectMeta
-from kproxy.metrics.programming import ProgrammingLatency
+from kproxy.metrics.programming import MAX_WAITING, ProgrammingLatency
 from kproxy.sources.changes import Change
 
 #: 2026-01-01T00:00:00Z
@@ -45,3 +45,17 @@ def test_a_failed_sync_programs_nothing() -> None:
     latency.note([change("2026-01-01T00:00:02Z")])
     latency.put_back(taken)
     assert [trigger.happened for trigger in latency.take()] == [NEW_YEAR + 1, NEW_YEAR + 2]
+
+
+def test_what_waits_for_a_sync_that_works_is_bounded() -> None:
+    """Syncs may fail for days while endpoints come and go."""
+    latency = ProgrammingLatency(started=NEW_YEAR)
+    for _ in range(3):
+        latency.note([change("2026-01-01T00:00:01Z")] * MAX_WAITING)
+        latency.put_back(latency.take())
+        taken = latency.take()
+        latency.note([change("2026-01-01T00:00:02Z")])
+        latency.put_back(taken)
+    taken = latency.take()
+    assert len(taken) == MAX_WAITING
+    assert {trigger.happened for trigger in taken} == {NEW_YEAR + 1}, "the oldest are kept"

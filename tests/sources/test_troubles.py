@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kproxy.sources.troubles import Trouble, Troubles
+from kproxy.sources.troubles import MAX_TOLD, Trouble, Troubles
 
 AWAY, REFUSED = Trouble("", "connection refused"), Trouble("services", "403 Forbidden")
 
@@ -32,3 +32,12 @@ def test_resources_are_told_apart() -> None:
     assert troubles.news([REFUSED, nodes]) == ([REFUSED, nodes], [])
     assert troubles.news([nodes]) == ([], ["services"])
     assert troubles.news([AWAY]) == ([AWAY], ["nodes"])
+
+
+def test_a_reason_that_is_another_one_each_time_is_told_for_a_while() -> None:
+    """As from a gateway that puts a number into every error: neither the log nor what is remembered fills up."""
+    troubles = Troubles()
+    told = [troubles.news([Trouble("", f"502 request {number}")])[0] for number in range(10 * MAX_TOLD)]
+    assert sum(map(len, told)) == MAX_TOLD
+    assert troubles.news([]) == ([], [""])
+    assert troubles.news([AWAY]) == ([AWAY], [])
