@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from kproxy.cli.flags import PROXY_FLAGS, SETTINGS, UNUSED, flag_options, flatten, verbosity_option
+from kproxy.cli.flags import PROXY_FLAGS, SETTINGS, UNUSED, config_option, flag_options, verbosity_option
+from kproxy.cli.settings import gather
 from kproxy.cli.snapshot import snapshot
 from kproxy.config import build_config
 from kproxy.errors import ConfigError
@@ -20,9 +21,11 @@ from kproxy.state.addresses import Family
 @click.command()
 @flag_options(PROXY_FLAGS, SETTINGS)
 @verbosity_option
+@config_option
 @click.option("--ip-family", type=click.Choice(["ipv4", "ipv6"]), default="ipv4", show_default=True)
 @flag_options(UNUSED)
-def render(ip_family: str, **values: Any) -> None:
+@click.pass_context
+def render(context: click.Context, /, ip_family: str, **values: Any) -> None:
     """Print what would reach the kernel for a directory of manifests. Needs no privileges and changes nothing.
 
     Comments say what is handed to DNS, which endpoints are passed over, and what is refused, each with the reason.
@@ -30,7 +33,8 @@ def render(ip_family: str, **values: Any) -> None:
     `nft -f`. Objects that are refused are named on standard error; the exit code is 0 all the same, as the others go
     on.
     """
-    config = build_config(flatten(values))
+    merged, _ = gather(context, values)
+    config = build_config(merged.values, merged.origins)
     if config.manifests is None:
         raise ConfigError("--manifests", "is missing", remedy="give a directory of YAML or JSON manifests")
     family = Family.IPV4 if ip_family == "ipv4" else Family.IPV6

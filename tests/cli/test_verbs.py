@@ -148,6 +148,14 @@ def test_render_takes_the_flags_of_run(capsys: pytest.CaptureFixture[str], manif
     assert "-j MARK --or-mark 0x00008000" in out
 
 
+def test_render_takes_the_file_of_run(capsys: pytest.CaptureFixture[str], manifests: Path, tmp_path: Path) -> None:
+    path = tmp_path / "config.conf"
+    head = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n"
+    path.write_text(f"{head}hostnameOverride: node-a\niptables: {{masqueradeBit: 15}}\n")
+    out, _ = succeeds(capsys, "render", "--manifests", str(manifests), "--config", str(path))
+    assert "-j MARK --or-mark 0x00008000" in out
+
+
 def test_render_is_the_same_byte_for_byte_in_another_process(manifests: Path) -> None:
     """The order of sets differs from process to process."""
     for number in range(40):
