@@ -133,6 +133,24 @@ def test_the_units_are_valid(booting: list[Path]) -> None:
     assert (ran.status, ran.output) == (0, "")
 
 
+def test_it_is_tried_until_what_it_needs_is_there(booting: list[Path]) -> None:
+    """After five failures in ten seconds systemd would leave a node without its proxy for good."""
+    files = {name: text for name, text in FILES.items() if not name.startswith("/etc/kproxy/")}
+    script = """
+mkdir -p /run/systemd/system/kproxy.service.d
+printf '[Service]\\nRestartSec=100ms\\n' > /run/systemd/system/kproxy.service.d/quick.conf
+systemctl daemon-reload
+systemctl start kproxy.service
+state() { systemctl show -P "$1" kproxy.service; }
+until [ "$(state NRestarts)" -ge 7 ] || [ "$(state ActiveState)" = failed ]; do sleep 0.05; done
+mkdir -p /etc/kproxy/manifests
+for _ in $(seq 200); do [ "$(state ActiveState)" = active ] && break; sleep 0.1; done
+echo "in the end: $(state ActiveState)"
+"""
+    ran = machine.boot(booting, script, files)
+    assert "in the end: active" in ran.output
+
+
 def test_a_wrong_configuration_is_said_in_the_journal(booting: list[Path]) -> None:
     files = {"/etc/default/kproxy": 'KPROXY_ARGS="--manifests=/etc/kproxy --oom-score-adj=5000"'}
     script = "systemctl start kproxy.service; journalctl -o cat -u kproxy.service --no-pager"
