@@ -59,11 +59,11 @@ def _text() -> logging.Formatter:
 
 
 class _Json(logging.Formatter):
-    """An object a line, as Kubernetes' own JSON logs: `ts` in seconds since 1970, `caller`, `msg`, then the fields."""
+    """An object a line, as Kubernetes' own JSON logs: `ts` in ms since 1970, `caller`, `msg`, then the fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
-            "ts": round(record.created, 6),
+            "ts": round(record.created * 1000, 3),
             "level": record.levelname.lower(),
             "caller": f"{record.name}:{record.lineno}",
             "msg": record.getMessage(),

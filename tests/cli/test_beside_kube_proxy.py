@@ -5,6 +5,7 @@ Both are asked to write the configuration out, which is what they do once it is 
 
 from __future__ import annotations
 
+import json
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -157,3 +158,16 @@ def test_what_is_taken_and_what_is_refused(
     said = f"kube-proxy: {theirs.stderr[-400:]}\nkproxy: {capsys.readouterr().err}"
     assert (theirs.returncode == 0) is (not taken if taken is not None else ours.value.code == 0), said
     assert taken in (None, ours.value.code == 0), said
+
+
+def test_logs_in_json_tell_the_time_alike(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    require("kube-proxy")
+    arguments = ["--logging-format=json", "--profiling", "--write-config-to", str(tmp_path / "written")]
+    theirs = subprocess.run([peer("kube-proxy"), *arguments], capture_output=True, text=True, timeout=60, check=True)
+    with pytest.raises(SystemExit):
+        main(["run", *arguments])
+    stamps = []
+    for log in (theirs.stderr, capsys.readouterr().err):
+        line = next(line for line in log.splitlines() if line.startswith("{"))
+        stamps.append(json.loads(line)["ts"])
+    assert stamps[1] == pytest.approx(stamps[0], abs=60_000)
