@@ -158,7 +158,7 @@ class IpvsProxier:
         held = self._kernel.read()
         excluded = self._config.ipvs.exclude_cidrs
         ownership = read_ownership(self.family, held.addresses, self._node_ips, excluded)
-        ours = ownership.ours(held.servers) | (held.servers.keys() & self.servers.servers.keys())
+        ours = ownership.ours(held.servers) | (held.servers.keys() & self.servers.known)
         self.servers.read_back(
             {server: how for server, how in held.servers.items() if server in ours},
             {destination: weight for destination, weight in held.destinations.items() if destination.server in ours},

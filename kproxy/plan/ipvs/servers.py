@@ -74,6 +74,11 @@ class IpvsServers:
         return self._servers.desired
 
     @property
+    def known(self) -> Collection[VirtualServer]:
+        """The virtual servers that are wanted, and those that were when the kernel was looked at last: all are ours."""
+        return self._servers.desired.keys() | self._servers.actual.keys()
+
+    @property
     def addresses(self) -> Collection[str]:
         """The addresses that are wanted on kproxy's own link."""
         return self._vips.tracker.desired.keys()

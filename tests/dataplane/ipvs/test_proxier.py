@@ -22,7 +22,7 @@ from kproxy.netlink import ipvs
 from kproxy.plan.intent import plan_port
 from kproxy.state.addresses import Family, with_port
 from kproxy.state.node import NodeInfo
-from tests.dataplane.ipvs.node import Node
+from tests.dataplane.ipvs.node import IPS, Node
 from tests.netlink.netns import PrivateNetns
 from tests.state.objects import NODE
 from tests.state.shorthand import make_endpoints
@@ -158,6 +158,18 @@ class TestSync:
         listed = serving.netns.tool("nft", "list", "table", "ip", "kproxy-ipvs")
         assert "172.30.0.42 . tcp . 22" in listed
         assert "192.168.0.1" not in listed
+
+    def test_node_ports_go_with_the_nodes_address_though_all_is_read_back(self, serving: Node) -> None:
+        """Whose they are is told by the addresses that the node has, and by what this agent has made itself."""
+        ports = {"ports": [{"port": 80, "nodePort": 30080, "protocol": "UDP"}]}
+        serving.set_service("a1", "ns1/dns", ips=["172.30.0.42"], type="NodePort", **ports)
+        serving.sync()
+        assert "-A -u 192.168.7.1:30080 -s rr" in serving.servers()
+        proxier = serving.proxiers[Family.IPV4]
+        proxier.configure(NodeInfo(NODE, zone="z1", ips=dict(IPS)), ("127.0.0.1", "192.168.0.1"))
+        serving.sync(full=True)
+        assert not any("192.168.7.1" in line for line in serving.servers())
+        assert "-A -u 192.168.0.1:30080 -s rr" in serving.servers()
 
     @pytest.mark.parametrize("ip", ["224.1.1.1", "255.255.255.255", "ff0e::1"])
     def test_an_endpoint_that_the_kernel_does_not_take_harms_no_other_service(self, serving: Node, ip: str) -> None:
