@@ -12,13 +12,16 @@ MOST = 15
 
 
 def name_servers(text: str) -> list[str]:
-    """Return the addresses of the `nameserver` lines, each once; what is no IP address is passed over."""
+    """Return the addresses of the `nameserver` lines, each once; what is no IP address is passed over.
+
+    A link-local address names its interface, as in fe80::1%eth0: it is of no use without.
+    """
     found: dict[str, None] = {}
     for line in text.splitlines():
         words = line.split()
         if len(words) >= 2 and words[0] == "nameserver":
             try:
-                found[str(ip_address(words[1].partition("%")[0]))] = None
+                found[str(ip_address(words[1]))] = None
             except ValueError:
                 continue
     return list(found)

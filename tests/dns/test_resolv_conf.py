@@ -19,7 +19,7 @@ nameserver nonsense
 nameserver
 options ndots:5
 """
-    assert name_servers(text) == ["192.0.2.1", "192.0.2.2", "fe80::1"]
+    assert name_servers(text) == ["192.0.2.1", "192.0.2.2", "fe80::1%eth0"]
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,7 @@ options ndots:5
         ("192.0.2.1", ("192.0.2.1", 53)),
         ("192.0.2.1:5353", ("192.0.2.1", 5353)),
         ("2001:db8::1", ("2001:db8::1", 53)),
+        ("[fe80::1%eth0]:5353", ("fe80::1%eth0", 5353)),
         ("[2001:db8::1]", ("2001:db8::1", 53)),
         ("[2001:db8::1]:5353", ("2001:db8::1", 5353)),
     ],

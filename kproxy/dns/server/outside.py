@@ -13,7 +13,7 @@ from kproxy.dns.stream import MessageStream, Unframed, framed
 from kproxy.dns.tally import Buckets
 
 if TYPE_CHECKING:
-    from kproxy.dns.exchange import Attempt, Order
+    from kproxy.dns.exchange import Attempt, Order, Upstream
     from kproxy.dns.feed import Sample
     from kproxy.dns.forward import Forward
     from kproxy.dns.resolver import Resolver
@@ -103,7 +103,7 @@ class Outside:
             return
         self._sockets[attempt.number] = sock
         try:
-            sock.connect(tuple(attempt.upstream))
+            sock.connect(place(attempt.upstream))
         except BlockingIOError:
             pass  # TCP
         except OSError:
@@ -195,6 +195,14 @@ class _TcpAttempt:
             self._outside.received(self._attempt, messages[0])
         elif not data:
             self._outside.broke(self._attempt)
+
+
+def place(upstream: Upstream) -> tuple[str, int] | tuple[str, int, int, int]:
+    """Return where a server is, as sockets want it. Raises OSError for an interface that is not there."""
+    address, _, interface = upstream.address.partition("%")
+    if not interface:
+        return upstream.address, upstream.port
+    return address, upstream.port, 0, int(interface) if interface.isdigit() else socket.if_nametoindex(interface)
 
 
 def _kind(qtype: int, query_size: int, reply: bytes, source: str) -> Kind:

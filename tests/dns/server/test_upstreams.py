@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING
 
+import pytest
+
+from kproxy.dns.exchange import Upstream
 from kproxy.dns.server import upstreams
 from kproxy.dns.server.config import build_dns_config
+from kproxy.dns.server.outside import place
 from kproxy.dns.server.upstreams import Upstreams
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 
 def test_a_file_that_is_away_or_empty_or_names_ourselves_changes_nothing(
@@ -40,3 +43,11 @@ def test_a_file_that_is_away_or_empty_or_names_ourselves_changes_nothing(
     file.unlink()
     assert not asked.look()
     assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 2
+
+
+def test_a_link_local_server_is_asked_on_its_interface() -> None:
+    assert place(Upstream("2001:db8::1", 5353)) == ("2001:db8::1", 5353)
+    assert place(Upstream("fe80::1%lo")) == ("fe80::1", 53, 0, socket.if_nametoindex("lo"))
+    assert place(Upstream("fe80::1%7")) == ("fe80::1", 53, 0, 7)
+    with pytest.raises(OSError, match="interface"):
+        place(Upstream("fe80::1%no-such"))
