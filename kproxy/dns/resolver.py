@@ -177,7 +177,9 @@ class Resolver:
     def _begin(self, question: Question, now: float) -> Exchange:
         if len(self._exchanges) >= self.limits.exchanges:
             self.rejected += 1
-            self._give_up(next(iter(self._exchanges.values())), now)
+            # No fault of the servers, so nothing to remember: who asks again may be lucky.
+            oldest = next(iter(self._exchanges.values()))
+            self._finish(oldest, self.cache.get_stale(oldest.question, now) or Failure(SERVFAIL))
         order = self._servers.in_order(now)
         exchange = Exchange(question, now + self.limits.deadline_s, order, now + self.limits.stale_after_s)
         self._exchanges[question] = exchange
@@ -193,8 +195,8 @@ class Resolver:
         exchange.open[number] = attempt
         self._attempts[number] = exchange
         self._orders.append(Order(attempt))
+        self._at(now + self._patience(exchange.tries), exchange)
         if not tcp:
-            self._at(now + self._patience(exchange.tries), exchange)
             exchange.tries += 1
 
     def _due(self, exchange: Exchange, now: float) -> None:
@@ -204,7 +206,7 @@ class Resolver:
         if now >= exchange.stale_at:
             exchange.stale_at = float("inf")
             self._serve_stale(exchange, now)
-        late = [one for one in exchange.open.values() if not one.tcp]
+        late = list(exchange.open.values())
         if late and now >= late[-1].since + self._patience(exchange.tries - 1):
             self._servers.failed(late[-1].upstream, now)
             self._next(exchange, now)

@@ -188,6 +188,21 @@ def test_a_cut_answer_is_asked_for_again_over_tcp() -> None:
     assert play.replies["c1"].flags & dns.flags.TC
 
 
+def test_where_tcp_is_silent_another_is_asked() -> None:
+    play = Play(ONE, TWO)
+    play.ask()
+    play.wait(0.1)
+    play.answer(play.sent[0], cut=True)
+    assert play.sent[1].tcp
+    play.wait(0.9)
+    assert len(play.sent) == 2, "TCP takes a moment"
+    play.wait(0.2)
+    assert [(one.upstream, one.tcp) for one in play.sent[2:]] == [(TWO, False)]
+    play.answer(play.sent[2], "192.0.2.80")
+    assert play.ips() == ["192.0.2.80"]
+    assert not play.open
+
+
 @pytest.mark.parametrize("rcode", ["SERVFAIL", "REFUSED", "NOTIMP"])
 def test_an_error_is_not_believed_before_another_was_asked(rcode: str) -> None:
     play = Play(ONE, TWO)
@@ -304,6 +319,9 @@ def test_too_many_questions_make_the_oldest_give_way() -> None:
     assert list(play.replies) == ["c0"]
     assert play.rcode("c0") == "SERVFAIL"
     assert len(play.open) == 3
+    assert play.ask("n0.example", "c4") is None, "it is asked again: the servers have not failed"
+    play.answer(play.sent[-1], "192.0.2.80")
+    assert play.ips("c4") == ["192.0.2.80"]
 
 
 def test_without_servers_all_else_is_refused() -> None:
