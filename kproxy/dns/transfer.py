@@ -10,7 +10,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from kproxy.dns.codes import AA, AAAA, IXFR, NS, QR, RD, SOA, A
-from kproxy.dns.names import label_starts, relative
+from kproxy.dns.names import MAX_NAME, label_starts, relative
 from kproxy.dns.query import HEADER, Malformed, skip_name
 from kproxy.dns.reply import soa_record
 
@@ -62,6 +62,8 @@ def _records(zone: Zone, name: bytes) -> Iterator[bytes]:
             yield _record(b"", NS, rrset.ttl, data + (name if rrset.relative else b""))
     for owner, types in (*_name_servers(), *zone.names()):
         key = owner + suffix
+        if len(key) > MAX_NAME:
+            continue  # nobody can ask for it
         starts = label_starts(key)
         for qtype in types:
             answer = zone.find(key, starts, qtype)

@@ -133,3 +133,16 @@ def test_broken_queries_are_none() -> None:
         for cut in (wire[:at], wire[:at] + b"\xff" + wire[at + 1 :]):
             for message in responder.transfer(cut) or ():
                 dns.message.from_wire(message)
+
+
+def test_a_name_that_is_too_long_for_the_domain_is_left_out() -> None:
+    """The last label of a name that still fits has 49 octets here."""
+    domain = ".".join(["d" * 63] * 3)
+    zone = Zone(ZoneConfig(domain=domain))
+    hosts = [f"10.0.0.{size}={'h' * size}" for size in (49, 50)]
+    zone.apply(
+        [service("shop/db", "None"), slice_("shop/db-1", "db", *hosts), service(f"shop/{'s' * 60}", "10.96.0.1")]
+    )
+    zone.synced = True
+    names = {record.split()[0].removesuffix(f".{domain}.") for record in content(zone, query(domain))}
+    assert {name for name in names if name.endswith("svc")} == {"db.shop.svc", f"{'h' * 49}.db.shop.svc"}
