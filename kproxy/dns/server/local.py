@@ -99,18 +99,22 @@ class LocalAddresses:
             told(self.serving)
             await asyncio.sleep(LEAD_S if self.serving else LEAD_AGAIN_S)
 
-    def remove(self) -> None:
-        """Remove the table and the addresses, whoever made them; what is not there any more is no error."""
+    def remove(self, addresses: Sequence[BindAddress]) -> None:
+        """Remove these addresses, whoever made them; if they are all, also the table and the link.
+
+        What is not there any more is no error.
+        """
         self.serving = False
+        whole = len(addresses) == len(self.addresses)
         try:
-            for family in self._families:
+            for family in self._families if whole else ():
                 _commit(untracked.remove(family))
             with NetlinkSocket(route.NETLINK_ROUTE) as netlink:
-                if self._link == LINK:
+                if whole and self._link == LINK:
                     _remove_link(netlink)
                     return
                 index = _index(netlink, self._link)
-                for address in self.addresses:
+                for address in addresses:
                     _done(netlink, route.delete_address(index, address.host), errno.EADDRNOTAVAIL)
         except KernelError as error:
             log.warning("the addresses of DNS were not removed: %s", error)

@@ -159,8 +159,8 @@ class DnsService:
         await asyncio.gather(*working, return_exceptions=True)
         for worker in self._workers:
             worker.close()
-        if local is not None and not shared(self._config.addresses, 0):
-            local.remove()
+        if local is not None:
+            local.remove([address for address in local.addresses if not shared([address], 0)])
 
     async def _follow(self) -> None:
         async for batch in self._source.changes():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -16,8 +17,10 @@ from kproxy.errors import KernelError
 from kproxy.sources.directory import ManifestDirectory
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
+
+    from kproxy.health.bind import BindAddress
 
 
 class Source:
@@ -31,7 +34,8 @@ class Source:
 class Local:
     """Notes what is done with the addresses."""
 
-    def __init__(self) -> None:
+    def __init__(self, addresses: Sequence[BindAddress]) -> None:
+        self.addresses = addresses
         self.done: list[str] = []
 
     def make(self) -> list[str]:
@@ -43,39 +47,49 @@ class Local:
     def withdraw(self, _why: str) -> None:
         self.done.append("withdraw")
 
-    def remove(self) -> None:
-        self.done.append("remove")
+    def remove(self, addresses: Sequence[BindAddress]) -> None:
+        self.done += [address.host for address in addresses]
 
 
-def other(port: int = 0) -> socket.socket:
+def other(host: str, port: int = 0) -> socket.socket:
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    sock.bind(("127.0.0.1", port))
+    sock.bind((host, port))
     return sock
 
 
 @pytest.mark.parametrize("listens", [False, True])
-@pytest.mark.parametrize("another", [False, True])
+@pytest.mark.parametrize(
+    ("served", "done"),
+    [
+        ((), ["withdraw", "127.0.0.1", "127.0.0.2"]),
+        (("127.0.0.1",), ["withdraw", "127.0.0.2"]),  # the next one is configured otherwise
+        (("127.0.0.1", "127.0.0.2"), []),
+    ],
+)
 def test_they_are_left_to_another_process_and_taken_away_otherwise(
-    tmp_path: Path, listens: bool, another: bool
+    tmp_path: Path, listens: bool, served: Sequence[str], done: list[str]
 ) -> None:
     async def run() -> list[str]:
         port = holder.getsockname()[1]
-        config = build_dns_config({"dns_bind_address": (f"127.0.0.1:{port}",), "dns_upstream": ("192.0.2.1",)})
+        bound = tuple(f"127.0.0.{number}:{port}" for number in (1, 2))
+        config = build_dns_config({"dns_bind_address": bound, "dns_upstream": ("192.0.2.1",)})
         source = ManifestDirectory.given(tmp_path) if listens else Source()
-        local = Local()
+        local = Local(config.addresses)
         service = DnsService(config, cast("Any", source), cast("Any", local))
         running = asyncio.create_task(service.run())
         while service.not_ready() if listens else not service._workers[0].running:
             await asyncio.sleep(0.01)
-        if not another:
-            holder.close()
-        service._stopping.set()
-        await running
+        holder.close()
+        with ExitStack() as others:
+            for host in served:
+                others.enter_context(other(host, port))
+            service._stopping.set()
+            await running
         return local.done
 
-    with other() as holder:
-        assert asyncio.run(run()) == ([] if another else ["withdraw", "remove"])
+    with other("127.0.0.1") as holder:
+        assert asyncio.run(run()) == done
 
 
 def test_what_others_take_away_is_put_back_and_a_fault_of_the_kernel_is_no_end(

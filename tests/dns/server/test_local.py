@@ -182,3 +182,18 @@ def test_what_others_take_away_is_put_back(cluster: Cluster, proxy: Agent) -> No
         eventually(lambda: ask(cluster, DB, LOCAL) == "10.244.9.1", "the address is there again")
         assert f"somebody took {LOCAL} away: made again" in running.said()
         eventually(lambda: served(cluster) == {LOCAL}, "queries are led here")
+
+
+def test_the_next_process_may_have_fewer_addresses(cluster: Cluster, proxy: Agent) -> None:
+    first = server(cluster, "--dns-node-local", LOCAL, "--dns-intercept", CLUSTER_DNS)
+    with first:
+        eventually(lambda: served(cluster) == {LOCAL, CLUSTER_DNS}, "queries are led here")
+        second = server(cluster, "--dns-node-local", LOCAL, metrics_port=9154)
+        second.start()
+        second.wait_ready()
+        assert first.stop() == 0
+    assert ask(cluster, DB, LOCAL) == "10.244.9.1"
+    assert CLUSTER_DNS not in cluster.node.run("ip", "address")
+    eventually(lambda: served(cluster) == {LOCAL}, "queries are led to the next one")
+    second.stop()
+    assert LOCAL not in cluster.node.run("ip", "address")
