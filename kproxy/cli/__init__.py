@@ -91,6 +91,8 @@ def main(arguments: list[str] | None = None) -> None:
         if error.errno != errno.ENOSPC:
             raise
         _complain(f"standard output: {os.strerror(errno.ENOSPC)}")
+        # What is still in Python's buffer is to go nowhere, or Python itself complains once more at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_FAILED)
 
 
