@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 from unittest import mock
@@ -10,6 +11,8 @@ from tests.flows import scene
 from tests.flows.modes import Iptables, Ipvs, Nftables
 from tests.flows.sctp import PROTOCOLS
 from tests.flows.stage import Stage
+from tests.lab import FAMILIES
+from tests.lab.agent import eventually
 from tests.oracle.cluster import KPROXY, OracleCluster
 from tests.oracle.kube_proxy import KubeProxyIptables, KubeProxyIpvs, KubeProxyNftables
 from tests.uml.needs import ipvs_missing
@@ -19,12 +22,15 @@ if TYPE_CHECKING:
     from tests.flows.modes import Mode
     from tests.flows.seen import Seen
     from tests.flows.stage import Case
+    from tests.lab import Agent
     from tests.oracle.cluster import Program
     from tests.oracle.kube_proxy import KubeProxy
 
 Who = Literal["kube-proxy", "kproxy"]
 #: kube-proxy refuses TCP by ICMP. Over IPv6 the kernel's TCP believes it only when the SYN is repeated, after a second.
 REFUSED_WITHIN_S = 3.0
+#: What kube-proxy logs, once for each family, when it learns where its node is.
+LEARNT = "Updated proxier node topology labels"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +93,33 @@ class Contest(Stage):
             self.mode, self.failures, self.seen = turn.mode, turn.failures, turn.seen
             self._lab.program = turn.program
             super().play(config, cases)
+
+    def _prepare(self, config: Config) -> Agent:
+        agent = super()._prepare(config)
+        if self._lab.program is not KPROXY and config.zone:
+            self._tell_zone(agent, config.zone)
+        return agent
+
+    def _tell_zone(self, agent: Agent, zone: str) -> None:
+        """See to it that kube-proxy knows its zone.
+
+        1.36 registers for the labels of its Node before it says who is to hear of them (pkg/proxy/config,
+        NewNodeTopologyConfig and RegisterEventHandler). Labels that come in between it never hears of, until they
+        change.
+        """
+
+        def heard() -> int:
+            lines = agent.log.read_text(errors="replace").splitlines()
+            return sum(LEARNT in line and f'"{zone}"' in line for line in lines)
+
+        before = heard()
+        if before >= len(FAMILIES):
+            return
+        for one in ("elsewhere", zone):
+            self._lab.manifests.write("node", [self._lab.node_object(one)])
+        eventually(lambda: heard() >= before + len(FAMILIES), "kube-proxy knows its zone")
+        since = time.time()
+        eventually(lambda: min(agent.last_sync().values()) > since, "kube-proxy has synced since")
 
     def difference(self, case: Case) -> str:
         """What kproxy does otherwise than kube-proxy, as text; empty when nothing.

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #: The flags of the iptables mode set the periods of the nftables mode too.
 PERIODS = (f"--iptables-sync-period={SYNC_PERIOD_S}s", "--iptables-min-sync-period=100ms")
+#: So that it says when it learns of its node's zone.
+DETAILED = "--v=4"
 
 
 class KubeProxy(Mode):
@@ -36,7 +38,7 @@ class KubeProxyIptables(Iptables, KubeProxy):
     def __init__(self, variant: str) -> None:
         super().__init__(variant)
         self.name = f"kube-proxy-iptables-{variant}"
-        self.arguments = ("--proxy-mode=iptables", *PERIODS)
+        self.arguments = ("--proxy-mode=iptables", *PERIODS, DETAILED)
 
     def obstruct(self, directory: Path) -> tuple[dict[str, str], Path]:
         names = {f"{prefix}-restore": f"{prefix}-{self.variant}-restore" for prefix in ("iptables", "ip6tables")}
@@ -55,7 +57,7 @@ class KubeProxyNftables(Nftables, KubeProxy):
 
     name = "kube-proxy-nftables"
     table = "kube-proxy"
-    arguments = ("--proxy-mode=nftables", *PERIODS)
+    arguments = ("--proxy-mode=nftables", *PERIODS, DETAILED)
 
     def obstruct(self, directory: Path) -> tuple[dict[str, str], Path]:
         programs, flag = obstructed(directory, {"nft": "nft"})
@@ -69,7 +71,7 @@ class KubeProxyIpvs(Ipvs, KubeProxy):
     """kube-proxy's IPVS mode. It calls ipset and iptables; virtual servers and addresses it writes over netlink."""
 
     name = "kube-proxy-ipvs"
-    arguments = ("--proxy-mode=ipvs", f"--ipvs-sync-period={SYNC_PERIOD_S}s", "--ipvs-min-sync-period=100ms")
+    arguments = ("--proxy-mode=ipvs", f"--ipvs-sync-period={SYNC_PERIOD_S}s", "--ipvs-min-sync-period=100ms", DETAILED)
 
     def reset(self, node: Namespace) -> None:
         super().reset(node)
