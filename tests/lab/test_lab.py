@@ -91,6 +91,13 @@ def test_a_closed_port_refuses(cluster: Cluster, family: Family, protocol: Proto
 
 
 @family_wise
+def test_many_refusals_at_once_are_all_told(cluster: Cluster, family: Family) -> None:
+    probe = Probe("client", cluster.address("node-a", family), 9, "udp", count=400, parallel=400, give_up_after=400)
+    report = cluster.probe(probe)
+    assert report.outcomes == {Outcome.REFUSED}, str(report)
+
+
+@family_wise
 @pytest.mark.parametrize("source", ["pa", "client", "node-a"])
 def test_what_nobody_handles_reaches_the_world_unchanged(cluster: Cluster, family: Family, source: str) -> None:
     address = numbered(CLUSTER_IPS, family, 0, 17)

@@ -41,8 +41,9 @@ EVERYWHERE: dict[str, str | int] = {
     "net/ipv4/conf/default/accept_redirects": 0,
     "net/ipv4/conf/all/rp_filter": 0,
     "net/ipv4/conf/default/rp_filter": 0,
-    "net/ipv4/icmp_ratelimit": 0,
-    "net/ipv6/icmp/ratelimit": 0,
+    # No kind of ICMP is limited, neither per destination nor, 50 at once, in all: a datagram is refused once or never.
+    "net/ipv4/icmp_ratemask": 0,
+    "net/ipv6/icmp/ratemask": "\n",
     # Many source ports, for a lab that reuses addresses all the time, but none on which one of its servers listens:
     # node ports are from 30000 to 32767, health check node ports below.
     "net/ipv4/ip_local_port_range": "32768 64999",
