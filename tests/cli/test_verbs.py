@@ -190,8 +190,8 @@ def test_a_path_that_can_not_even_be_looked_at(
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
     monkeypatch.setattr(Path, "stat", refuse)
-    code, said = fails(capsys, "run", flag, "/root/conf", "--hostname-override=node-a")
-    assert (code, said.lower()) == (1, f"kproxy: {flag} /root/conf: permission denied - create it, or name another")
+    code, said = fails(capsys, "run", flag, "/closed/conf", "--hostname-override=node-a")
+    assert (code, said.lower()) == (1, f"kproxy: {flag} /closed/conf: permission denied - create it, or name another")
 
 
 # run

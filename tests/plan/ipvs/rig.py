@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from kproxy.plan.intent import plan_port
 from kproxy.plan.ipvs.frontends import IpvsSettings
+from kproxy.plan.ipvs.servers import IpvsServers
 from kproxy.state.addresses import Family
 from kproxy.state.node import NodeInfo
 from kproxy.state.service_parser import parse_service
@@ -15,7 +16,7 @@ from tests.state.shorthand import make_endpoints
 if TYPE_CHECKING:
     from kproxy.plan.intent import PortIntent
     from kproxy.plan.ipvs.server import Destination, Scheduling, VirtualServer
-    from kproxy.plan.ipvs.servers import IpvsDifference, IpvsServers
+    from kproxy.plan.ipvs.servers import IpvsDifference
 
 NODE_IP, SECOND_IP = "192.168.0.1", "192.168.7.1"
 SETTINGS = IpvsSettings("rr", node_ips=(NODE_IP,), node_port_ips=(NODE_IP, SECOND_IP))
@@ -77,3 +78,31 @@ class FakeKernel:
         lines = [f"-A {server} -s {how.scheduler}" for server, how in self.servers.items()]
         lines += [f"-a {d.server} -r {d.ip}:{d.port} -w {weight}" for d, weight in self.destinations.items()]
         return sorted(lines)
+
+
+C = "172.30.0.41"
+ENDPOINT = {"ns1/svc0": "10.180.0.1", "ns1/svc1": "10.180.1.1", "ns1/svc2": "10.180.0.2"}
+
+
+def entered(kernel: FakeKernel, endpoints: str = "a1 b1", **spec: Any) -> IpvsServers:
+    plan = IpvsServers(SETTINGS)
+    plan.set_service("ns1/svc1", intents(endpoints, **spec))
+    kernel.sync(plan)
+    return plan
+
+
+def count(kernel: FakeKernel, plan: IpvsServers, now_s: float, connections: int = 0) -> bool:
+    """One look at the kernel, if it is due."""
+    due = plan.drain.due(now_s)
+    counted = {destination: connections for destination in kernel.destinations if destination.server in due}
+    plan.drained(plan.drain.looked(now_s, due, counted)) if due else None
+    kernel.sync(plan)
+    return bool(due)
+
+
+def at_node_port(key: str, node_port: int, protocol: str = "TCP") -> tuple[PortIntent, ...]:
+    """One of three Services, with one endpoint of its own, at a node port."""
+    number = int(key[-1])
+    ports = [{"port": 80, "nodePort": node_port, "protocol": protocol}]
+    cluster_ip = f"172.30.0.{number + 41}"
+    return intents(("a1", "b1", "a2")[number], name=key, type="NodePort", clusterIP=cluster_ip, ports=ports)
